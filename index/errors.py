@@ -1,0 +1,40 @@
+"""The errors of PECA, one small tree.
+
+::
+
+    PecaError                     anything this project refuses or cannot do
+    ├── InvalidInput              what the caller handed in is wrong (also a ValueError)
+    │   ├── UnknownCamera         a filter names cameras that the gallery has never seen
+    │   ├── ImageRefused          an image cannot be used (exporter.errors draws the reasons)
+    │   └── DatasetInvalid        a data set tree is not what its layout says (training.datasets)
+    ├── EncoderMismatch           vectors of one encoder offered to a gallery of another
+    ├── GalleryUnavailable        the gallery cannot be opened, read or written now
+    ├── BundleInvalid             an encoder artefact is damaged or not understood
+    └── MissingExtra              a package of an optional extra is not installed
+
+A message says what was expected, what came, and what to do.
+"""
+
+
+class PecaError(Exception):
+    """Anything this project refuses or cannot do."""
+
+
+class InvalidInput(PecaError, ValueError):
+    """What the caller handed in is wrong; handing it in again will not help."""
+
+
+class UnknownCamera(InvalidInput):
+    """A filter names cameras that the gallery has never seen."""
+
+
+class EncoderMismatch(PecaError):
+    """Vectors of one encoder were offered to a gallery of another."""
+
+
+class GalleryUnavailable(PecaError):
+    """The gallery cannot be opened, read or written now."""
+
+
+class MissingExtra(PecaError):
+    """A package of an optional extra is not installed; the message names the command."""

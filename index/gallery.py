@@ -1,0 +1,214 @@
+"""The seam between what searches and what stores: the ``Gallery`` protocol and its address."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import EncoderMismatch, GalleryUnavailable, InvalidInput
+from index.records import ANY, CameraSummary, Hit, ImageRecord, Where
+from index.space import EmbeddingSpec, l2_normalise
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What ``Gallery.add`` did with each image, by ``image_id``, in the order given.
+
+    Attributes:
+        added: Stored now.
+        unchanged: Already stored with the same record and vector; nothing written.
+        conflicting: Already stored with another record or vector; the stored one was kept.
+    """
+
+    added: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    conflicting: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Gallery(Protocol):
+    """Cosine search over the embeddings of one encoder; safe to call from several threads.
+
+    Every method but ``close`` raises ``GalleryUnavailable`` once the gallery is closed.
+    """
+
+    spec: EmbeddingSpec
+
+    def add(self, records: Sequence[ImageRecord], vectors: NDArray[np.float32]) -> AddReport:
+        """Store images; when this returns they survive a power cut. All or none of a call is stored.
+
+        Args:
+            records: N records.
+            vectors: (N, D) float, normalised here.
+
+        Raises:
+            InvalidInput: Shapes disagree, a vector is not finite or of zero length, or one
+                ``image_id`` stands twice in the call.
+            GalleryUnavailable: The store cannot be written; nothing of this call was kept.
+        """
+        ...
+
+    def search(self, queries: NDArray[np.float32], k: int, where: Where = ANY) -> list[list[Hit]]:
+        """The ``k`` most similar images of the filtered gallery to each query.
+
+        Args:
+            queries: (Q, D) float, normalised here.
+            k: At least 1; fewer hits come back only where the filter leaves fewer images.
+            where: The filter.
+
+        Returns:
+            Q lists, each by score descending, ties in the order of adding.
+
+        Raises:
+            InvalidInput: Wrong shape, a query without direction, or ``k`` below 1.
+        """
+        ...
+
+    def vectors(self, where: Where = ANY) -> Iterator[tuple[list[ImageRecord], NDArray[np.float32]]]:
+        """All images that pass ``where`` in the order of adding, in batches of records and (n, D) unit rows.
+
+        An image that is added or removed while the iteration runs may or may not appear.
+        """
+        ...
+
+    def get(self, image_id: str) -> ImageRecord | None:
+        """The record of one image, or ``None``."""
+        ...
+
+    def remove(self, where: Where) -> int:
+        """Remove every image that passes ``where``, durably; returns how many."""
+        ...
+
+    def count(self, where: Where = ANY) -> int:
+        """How many images pass ``where``."""
+        ...
+
+    def cameras(self) -> list[CameraSummary]:
+        """What the gallery holds of each camera and modality, sorted by ``camera_id``, then modality."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held; calling it again does nothing."""
+        ...
+
+
+def open_gallery(url: str, spec: EmbeddingSpec, *, read_only: bool = False) -> Gallery:
+    """Open the gallery at ``url``, or begin one there.
+
+    Args:
+        url: ``memory:`` (exact, gone when closed) or ``embedded:PATH``, PATH a folder.
+        spec: What the encoder in use makes.
+        read_only: Open beside a running writer and see the gallery as it was at that moment; ``add``
+            and ``remove`` are refused.
+
+    Raises:
+        InvalidInput: ``url`` names no engine, or the engine needs another form of address.
+        EncoderMismatch: The gallery holds vectors of another encoder or length.
+        GalleryUnavailable: It cannot be read or written, another process writes it, or ``read_only``
+            was asked where no gallery is.
+        MissingExtra: The engine's packages are not installed.
+    """
+    folder = _embedded_folder(url)
+    if folder is not None:
+        from index.embedded.engine import EmbeddedGallery
+
+        return EmbeddedGallery(folder, spec, read_only=read_only)
+    if read_only:
+        raise GalleryUnavailable(
+            "a memory: gallery begins empty, so there is none to open with read_only=True"
+        )
+    from index.memory import MemoryGallery
+
+    return MemoryGallery(spec)
+
+
+def stored_spec(url: str) -> EmbeddingSpec | None:
+    """The spec that the gallery at ``url`` was begun with, or ``None`` where no gallery is yet.
+
+    Raises:
+        InvalidInput: ``url`` names no engine, or the engine needs another form of address.
+        GalleryUnavailable: There is a gallery, but it cannot be read.
+    """
+    folder = _embedded_folder(url)
+    if folder is None:
+        return None
+    from index.embedded.store import read_spec
+
+    return read_spec(folder)
+
+
+def _embedded_folder(url: str) -> Path | None:
+    """The folder of an ``embedded:`` address, ``None`` for ``memory:``; refuses every other address."""
+    engine, _, address = url.partition(":")
+    if engine == "embedded" and address:
+        return Path(address)
+    if url == "memory:":
+        return None
+    raise InvalidInput(f"a gallery's address must be memory: or embedded:PATH, got {url!r}")
+
+
+def check_spec(stored: EmbeddingSpec, offered: EmbeddingSpec) -> None:
+    """Refuse an encoder that is not the gallery's own.
+
+    Raises:
+        EncoderMismatch: The two differ; the message names both.
+    """
+    if stored != offered:
+        raise EncoderMismatch(
+            f"this gallery holds vectors of encoder {stored.encoder} (dim {stored.dim}), but encoder "
+            f"{offered.encoder} (dim {offered.dim}) was offered; use the gallery's own encoder, or ingest "
+            "the images again into a new gallery"
+        )
+
+
+def check_batch(
+    records: Sequence[ImageRecord], vectors: NDArray[np.floating], spec: EmbeddingSpec
+) -> NDArray[np.float32]:
+    """What every engine asks of an ``add``.
+
+    Args:
+        records: N records.
+        vectors: (N, D) float.
+        spec: The gallery's.
+
+    Returns:
+        (N, D) float32 unit rows.
+
+    Raises:
+        InvalidInput: As ``Gallery.add`` says.
+    """
+    array = np.asarray(vectors)
+    if array.shape != (len(records), spec.dim):
+        raise InvalidInput(
+            f"{len(records)} records need vectors of shape ({len(records)}, {spec.dim}), got {array.shape}"
+        )
+    repeated = [image_id for image_id, n in Counter(record.image_id for record in records).items() if n > 1]
+    if repeated:
+        raise InvalidInput(f"each image_id must stand once in a call, got {repeated[0]!r} more than once")
+    return l2_normalise(array)
+
+
+def check_search(queries: NDArray[np.floating], k: int, spec: EmbeddingSpec) -> NDArray[np.float32]:
+    """What every engine asks of a ``search``.
+
+    Args:
+        queries: (Q, D) float.
+        k: How many hits.
+        spec: The gallery's.
+
+    Returns:
+        (Q, D) float32 unit rows.
+
+    Raises:
+        InvalidInput: As ``Gallery.search`` says.
+    """
+    array = np.asarray(queries)
+    if array.ndim != 2 or array.shape[1] != spec.dim:
+        raise InvalidInput(f"queries must be of shape (Q, {spec.dim}), got {array.shape}")
+    if k < 1:
+        raise InvalidInput(f"k must be at least 1, got {k}")
+    return l2_normalise(array)

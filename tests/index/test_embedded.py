@@ -1,0 +1,337 @@
+"""What the embedded gallery promises of disks and processes, shown with real ones."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.errors import GalleryUnavailable
+from index.gallery import Gallery, open_gallery, stored_spec
+from index.records import ANY, ImageRecord, Where
+from index.space import EmbeddingSpec, Modality, l2_normalise
+
+SPEC = EmbeddingSpec(64, "encoder-a")
+BATCH = 16
+ROOT = Path(__file__).parents[2]
+
+# A child adds batches by number, one a line of its input (or without end), and acknowledges each.
+CHILD = """
+import sys
+from itertools import count
+from test_embedded import SPEC, batch
+from index.gallery import open_gallery
+gallery = open_gallery(sys.argv[1], SPEC)
+numbers = count(int(sys.argv[2])) if len(sys.argv) > 2 else map(int, sys.stdin)
+print("open", flush=True)
+for number in numbers:
+    assert len(gallery.add(*batch(number)).added) == 16
+    print(number, flush=True)
+gallery.close()
+"""
+
+# A child whose files may grow no further meets the error that a full disk gives.
+FULL_DISK = """
+import resource
+import sys
+from test_embedded import SPEC, batch, searchable
+from index.errors import GalleryUnavailable
+from index.gallery import open_gallery
+from index.records import ANY, Where
+gallery = open_gallery(sys.argv[1], SPEC)
+gallery.add(*batch(0))
+before = searchable(gallery)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+refused = 0
+for attempt in (lambda: gallery.add(*batch(1)), lambda: gallery.remove(Where(image_ids=["0-3"]))):
+    try:
+        attempt()
+    except GalleryUnavailable as error:
+        assert "gallery.sqlite3" in str(error), error
+        refused += 1
+assert searchable(gallery) == before
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert len(gallery.add(*batch(1)).added) == 16
+assert gallery.remove(ANY) == 32
+gallery.add(*batch(2))
+print(refused)
+gallery.close()
+"""
+
+
+def batch(number: int) -> tuple[list[ImageRecord], NDArray[np.float32]]:
+    """Sixteen images that any process can tell from the batch's number."""
+    moment = datetime.fromtimestamp(number, UTC)
+    records = [ImageRecord(f"{number}-{i}", Modality.VISIBLE, f"cam{i % 3}", moment) for i in range(BATCH)]
+    rows = np.random.default_rng(number).standard_normal((BATCH, SPEC.dim)).astype(np.float32)
+    return records, rows
+
+
+def searchable(gallery: Gallery) -> list[str]:
+    """Every image that a search finds, after checking that all that reads the gallery agrees with it."""
+    query = np.ones((1, SPEC.dim), np.float32)
+    found = sorted(hit.record.image_id for hit in gallery.search(query, 10**6)[0])
+    assert found == sorted(stored.image_id for records, _ in gallery.vectors() for stored in records)
+    assert len(found) == gallery.count() == sum(camera.count for camera in gallery.cameras())
+    return found
+
+
+@contextmanager
+def child(script: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def tell(process: "subprocess.Popen[str]", number: int) -> None:
+    """Have the child add a batch, and wait for its acknowledgement."""
+    assert process.stdin is not None
+    process.stdin.write(f"{number}\n")
+    process.stdin.flush()
+    assert line(process) == str(number)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"embedded:{tmp_path / 'gallery'}"
+
+
+@pytest.fixture
+def database(tmp_path: Path, url: str) -> Path:
+    """The file of a closed gallery of three batches."""
+    with closing(open_gallery(url, SPEC)) as gallery:
+        for number in range(3):
+            gallery.add(*batch(number))
+    return tmp_path / "gallery" / "gallery.sqlite3"
+
+
+def test_every_acknowledged_image_survives_sigkill_and_no_batch_is_halved(url: str) -> None:
+    draw = random.Random(0)
+    acknowledged: set[int] = set()
+    begin = 0
+    for _ in range(6):
+        with child(CHILD, url, str(begin)) as process:
+            assert line(process) == "open"
+            heard = [line(process) for _ in range(draw.randrange(1, 40))]
+            time.sleep(draw.uniform(0, 0.02))
+            process.send_signal(signal.SIGKILL)
+            assert process.stdout is not None
+            heard += [rest.strip() for rest in process.stdout if rest.endswith("\n")]
+            assert process.wait() == -signal.SIGKILL
+        acknowledged |= set(map(int, heard))
+        with closing(open_gallery(url, SPEC)) as gallery:
+            found = searchable(gallery)
+            stored = {int(image_id.split("-")[0]) for image_id in found}
+            assert acknowledged <= stored
+            assert len(stored - acknowledged) <= 1  # the one batch whose acknowledgement the signal cut off
+            assert len(found) == len(stored) * BATCH
+            for records, rows in gallery.vectors(Where(image_ids=[f"{number}-5" for number in stored])):
+                for record, row in zip(records, rows, strict=True):
+                    number = int(record.image_id.split("-")[0])
+                    expected_records, expected_rows = batch(number)
+                    assert record == expected_records[5]
+                    np.testing.assert_array_equal(row, l2_normalise(expected_rows)[5])
+            again = gallery.add(*batch(max(acknowledged)))
+            assert len(again.unchanged) == BATCH
+        acknowledged = stored
+        begin = max(stored) + 1
+
+
+def test_one_process_writes_and_others_read(url: str) -> None:
+    with child(CHILD, url) as writer:
+        assert line(writer) == "open"
+        tell(writer, 0)
+        with pytest.raises(GalleryUnavailable, match=rf"process {writer.pid}\b"):
+            open_gallery(url, SPEC)
+        with closing(open_gallery(url, SPEC, read_only=True)) as reader:
+            tell(writer, 1)
+            then = searchable(reader)
+            assert then == sorted(record.image_id for record in batch(0)[0])
+            assert reader.get("1-0") is None
+            assert len(reader.search(batch(1)[1], 40, Where(camera_ids=["cam0"]))[0]) == 6
+            with closing(open_gallery(url, SPEC, read_only=True)) as later:
+                assert len(searchable(later)) == 2 * BATCH
+            assert stored_spec(url) == SPEC
+            writer.kill()
+            writer.wait()
+            assert searchable(reader) == then
+        with closing(open_gallery(url, SPEC, read_only=True)) as reader:
+            assert len(searchable(reader)) == 2 * BATCH
+        with closing(open_gallery(url, SPEC)) as next_writer:
+            assert len(searchable(next_writer)) == 2 * BATCH
+
+
+def test_one_process_cannot_open_a_gallery_twice_for_writing(url: str) -> None:
+    with (
+        closing(open_gallery(url, SPEC)),
+        pytest.raises(GalleryUnavailable, match=rf"process {os.getpid()}\b"),
+    ):
+        open_gallery(url, SPEC)
+    open_gallery(url, SPEC).close()
+
+
+@pytest.mark.usefixtures("database")
+def test_a_reader_takes_no_write(url: str) -> None:
+    with closing(open_gallery(url, SPEC, read_only=True)) as reader:
+        for write in (
+            lambda: reader.add(*batch(9)),
+            lambda: reader.add(*batch(0)),
+            lambda: reader.remove(ANY),
+        ):
+            with pytest.raises(GalleryUnavailable, match="read_only"):
+                write()
+        assert len(searchable(reader)) == 3 * BATCH
+
+
+def test_a_reader_begins_no_gallery(tmp_path: Path, url: str) -> None:
+    with pytest.raises(GalleryUnavailable, match="no gallery"):
+        open_gallery(url, SPEC, read_only=True)
+    assert stored_spec(url) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gallery_that_was_cut_off_while_it_was_begun_is_begun_again(tmp_path: Path, url: str) -> None:
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery" / "gallery.sqlite3").touch()
+    assert stored_spec(url) is None
+    with pytest.raises(GalleryUnavailable, match="no gallery"):
+        open_gallery(url, SPEC, read_only=True)
+    with closing(open_gallery(url, SPEC)) as gallery:
+        gallery.add(*batch(0))
+    assert stored_spec(url) == SPEC
+
+
+def test_a_full_disk_stores_nothing_and_stops_nothing(tmp_path: Path, url: str) -> None:
+    open_gallery(url, SPEC).close()
+    limit = 100 * 1024
+    with child(FULL_DISK, url, str(limit)) as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.strip() == "2"
+    with closing(open_gallery(url, SPEC)) as gallery:
+        assert searchable(gallery) == sorted(record.image_id for record in batch(2)[0])
+
+
+def test_a_batch_refused_half_way_leaves_no_half(url: str, database: Path) -> None:
+    """FAIL, unlike a full disk, leaves SQLite's transaction open with the images before it."""
+    _edited(
+        "CREATE TRIGGER refuse BEFORE INSERT ON images WHEN NEW.image_id = '3-9'"
+        " BEGIN SELECT RAISE(FAIL, 'refused half way'); END"
+    )(database)
+    with closing(open_gallery(url, SPEC)) as gallery:
+        with pytest.raises(GalleryUnavailable, match="refused half way"):
+            gallery.add(*batch(3))
+        assert len(gallery.add(*batch(4)).added) == BATCH
+        assert len(searchable(gallery)) == 4 * BATCH
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"not a database at all, " * 1000)
+
+
+def _cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _overwritten(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+
+
+def _edited(*statements: str) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    return edit
+
+
+def _of_another_program(path: Path) -> None:
+    path.unlink()
+    _edited("CREATE TABLE notes (text)")(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(_garbage, id="garbage"),
+        pytest.param(_cut_short, id="cut short"),
+        pytest.param(_overwritten, id="overwritten"),
+        pytest.param(_of_another_program, id="of another program"),
+        pytest.param(_edited("PRAGMA user_version = 999"), id="of a later version"),
+        pytest.param(_edited("DELETE FROM gallery"), id="encoder lost"),
+        pytest.param(_edited("DELETE FROM vectors WHERE position = 5"), id="vector lost"),
+        pytest.param(_edited("DELETE FROM images WHERE position = 5"), id="image lost"),
+        pytest.param(_edited("UPDATE vectors SET vector = x'00' WHERE position = 5"), id="vector short"),
+        pytest.param(
+            _edited("UPDATE vectors SET vector = zeroblob(256) WHERE position = 5"), id="vector zeroed"
+        ),
+    ],
+)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_damaged_gallery_is_not_opened(
+    url: str, database: Path, damage: Callable[[Path], None], read_only: bool
+) -> None:
+    damage(database)
+    with pytest.raises(GalleryUnavailable, match=r"gallery\.sqlite3"):
+        open_gallery(url, SPEC, read_only=read_only)
+    # Nothing is held after a refusal: the second one gives the same reason, not the lock.
+    with pytest.raises(GalleryUnavailable, match=r"gallery\.sqlite3"):
+        open_gallery(url, SPEC, read_only=read_only)
+
+
+def test_a_damaged_record_is_told_when_it_is_read(url: str, database: Path) -> None:
+    _edited("UPDATE images SET modality = 'thermal' WHERE image_id = '1-3'")(database)
+    with closing(open_gallery(url, SPEC)) as gallery:
+        with pytest.raises(GalleryUnavailable, match="thermal"):
+            gallery.get("1-3")
+        assert gallery.get("1-4") == batch(1)[0][4]
+
+
+def test_a_path_that_cannot_be_a_gallery_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(GalleryUnavailable, match="file"):
+            open_gallery(f"embedded:{path}", SPEC)
+
+
+def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
+    url = f"embedded:{tmp_path}/new/a?mode=memory#b %41: ü"
+    with closing(open_gallery(url, SPEC)) as gallery:
+        gallery.add(*batch(0))
+    assert (tmp_path / "new" / "a?mode=memory#b %41: ü" / "gallery.sqlite3").is_file()
+    assert stored_spec(url) == SPEC
+
+
+def test_every_commit_is_forced_to_the_disk(url: str) -> None:
+    """A power cut cannot be had here, so what SQLite promises to survive one with is read back."""
+    with closing(open_gallery(url, SPEC)) as gallery:
+        writer = gallery._store._writer  # type: ignore[attr-defined]
+        assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
