@@ -1,0 +1,284 @@
+"""How well the vectors that a gallery holds find people across modalities, by a published protocol."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import InvalidInput
+from index.gallery import Gallery
+from index.metrics import Rankings
+from index.protocols import (
+    Candidate,
+    Draws,
+    Permutations,
+    SearchMode,
+    Selection,
+    check_choice,
+    mode_named,
+    select,
+)
+from index.records import ImageRecord
+from index.space import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The numbers that papers report, each in [0, 1].
+
+    Attributes:
+        rank1: CMC at rank 1; ``rank5``, ``rank10`` and ``rank20`` likewise.
+        rank5: CMC at rank 5.
+        rank10: CMC at rank 10.
+        rank20: CMC at rank 20.
+        mean_ap: Mean average precision.
+        mean_inp: Mean inverse negative penalty.
+        chance_rank1: The rank-1 rate to expect of a random ranking of the same galleries.
+    """
+
+    rank1: float
+    rank5: float
+    rank10: float
+    rank20: float
+    mean_ap: float
+    mean_inp: float
+    chance_rank1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One draw of the gallery.
+
+    Attributes:
+        trial: Its number, from 0.
+        queries: Images that asked.
+        valid_queries: Those of them with a match in their gallery; only they count.
+        gallery: Images that stood in the gallery.
+        scores: The result.
+    """
+
+    trial: int
+    queries: int
+    valid_queries: int
+    gallery: int
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What ``evaluate_gallery`` found.
+
+    Attributes:
+        protocol: The test mode's name, e.g. ``sysu-all``.
+        query_modality: Whose images asked.
+        gallery_modality: Whose images were ranked.
+        encoder: The fingerprint of the encoder that made the vectors.
+        shots: Images per (camera, identity) in the gallery; ``None`` where nothing is drawn.
+        draws: The family of draws; ``None`` where nothing is drawn.
+        unlabelled: Images of the gallery that took no part, having no ``person_id``.
+        mean: Means over the trials.
+        spread: Population standard deviations over the trials; 0 for a single one.
+        trials: Each trial.
+    """
+
+    protocol: str
+    query_modality: Modality
+    gallery_modality: Modality
+    encoder: str
+    shots: int | None
+    draws: Draws | None
+    unlabelled: int
+    mean: Scores
+    spread: Scores
+    trials: tuple[Trial, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON's types; the means and the first trial's sizes stand at the top level."""
+        first = self.trials[0]
+        return {
+            "protocol": self.protocol,
+            "query_modality": str(self.query_modality),
+            "gallery_modality": str(self.gallery_modality),
+            "encoder": self.encoder,
+            "shots": self.shots,
+            "draws": None if self.draws is None else str(self.draws),
+            "unlabelled": self.unlabelled,
+            "queries": first.queries,
+            "valid_queries": first.valid_queries,
+            "gallery": first.gallery,
+            **asdict(self.mean),
+            "spread": asdict(self.spread),
+            "trials": [_flat(trial) for trial in self.trials],
+        }
+
+
+def evaluate_gallery(
+    gallery: Gallery,
+    protocol: str,
+    query_modality: Modality | None = None,
+    *,
+    shots: int = 1,
+    trials: int = 10,
+    draws: Draws = Draws.SEEDED,
+    rand_perm: Path | None = None,
+) -> EvaluationReport:
+    """Search the labelled images of one modality by those of the other, as a protocol says, and score it.
+
+    The ranking is exact (cosine over all vectors), so it measures the encoder and not the index.
+    Before a draw, the images of a camera and identity are sorted by ``source``, or by ``image_id``
+    where a record has none.
+
+    Args:
+        gallery: Holds both modalities, labelled with ``person_id``.
+        protocol: A name in ``index.protocols.MODES``.
+        query_modality: Whose images ask; ``None`` takes the protocol's default.
+        shots: Images drawn per (camera, identity).
+        trials: Draws to average over; a protocol that draws nothing has one trial, whatever this says.
+        draws: The family of draws.
+        rand_perm: ``rand_perm_cam.mat``, needed for official draws and for nothing else.
+
+    Raises:
+        InvalidInput: The protocol does not define what is asked, the gallery lacks labelled images
+            of a modality or cameras that the protocol can read, or no query has a match.
+    """
+    mode = mode_named(protocol)
+    asking = mode.query_modalities[0] if query_modality is None else _member(Modality, query_modality)
+    family = _member(Draws, draws)
+    check_choice(mode, asking, shots, family)
+    if trials < 1:
+        raise InvalidInput(f"trials must be at least 1, got {trials}")
+    permutations = _permutations(family, rand_perm)
+    people = _labelled(gallery)
+    results = []
+    for number in range(trials if mode.draws else 1):
+        chosen = select(people.candidates, mode, asking, shots=shots, trial=number, permutations=permutations)
+        results.append(_score(people, chosen, mode, number))
+    table = np.array([astuple(result.scores) for result in results])
+    return EvaluationReport(
+        protocol=mode.name,
+        query_modality=asking,
+        gallery_modality=asking.other,
+        encoder=gallery.spec.encoder,
+        shots=shots if mode.draws else None,
+        draws=family if mode.draws else None,
+        unlabelled=people.unlabelled,
+        mean=Scores(*map(float, table.mean(axis=0))),
+        spread=Scores(*map(float, table.std(axis=0))),
+        trials=tuple(results),
+    )
+
+
+_Closed = TypeVar("_Closed", bound=StrEnum)
+
+
+def _member(kind: type[_Closed], value: str) -> _Closed:
+    try:
+        return kind(value)
+    except ValueError:
+        raise InvalidInput(
+            f"{kind.__name__.lower()} must be one of {', '.join(kind)}; got {value!r}"
+        ) from None
+
+
+def _permutations(draws: Draws, rand_perm: Path | None) -> Permutations | None:
+    if draws is Draws.SEEDED:
+        return None
+    if rand_perm is None:
+        raise InvalidInput("official draws are read from SYSU-MM01's rand_perm_cam.mat: give its path")
+    return Permutations(rand_perm)
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """The labelled images of a gallery, in the order of adding; ``vectors`` is (N, D) of unit rows."""
+
+    candidates: list[Candidate]
+    vectors: NDArray[np.float32]
+    unlabelled: int
+
+
+def _labelled(gallery: Gallery) -> _People:
+    candidates: list[Candidate] = []
+    batches: list[NDArray[np.float32]] = []
+    images = 0
+    for records, vectors in gallery.vectors():
+        images += len(records)
+        taken = [i for i, record in enumerate(records) if record.person_id is not None]
+        batches.append(vectors[taken])
+        candidates += [_candidate(records[i], str(records[i].person_id)) for i in taken]
+    _refuse_one_sided(candidates, images)
+    return _People(candidates, np.concatenate(batches), images - len(candidates))
+
+
+def _candidate(record: ImageRecord, person_id: str) -> Candidate:
+    return Candidate(person_id, record.camera_id, record.modality, record.source or record.image_id)
+
+
+def _refuse_one_sided(candidates: list[Candidate], images: int) -> None:
+    if not candidates:
+        raise InvalidInput(
+            f"evaluation needs images labelled with person_id; none of the gallery's {images} images is: "
+            "ingest a data set tree (--layout) or a manifest with a person_id column"
+        )
+    for modality in Modality:
+        if all(candidate.modality is not modality for candidate in candidates):
+            raise InvalidInput(
+                f"evaluation searches across modalities; the gallery holds {len(candidates)} labelled "
+                f"{modality.other} images and no {modality} one: ingest labelled {modality} images too"
+            )
+
+
+def _score(people: _People, chosen: Selection, mode: SearchMode, trial: int) -> Trial:
+    queries, ranked = np.asarray(chosen.queries), np.asarray(chosen.gallery)
+    rankings = rankings_of(people.candidates, chosen, mode)
+    transposed = people.vectors[ranked].T
+    for rows in rankings.chunks():
+        rankings.score(rows, people.vectors[queries[rows]] @ transposed)
+    metrics = rankings.metrics()
+    _, chance = rankings.chance()
+    return Trial(
+        trial=trial,
+        queries=len(queries),
+        valid_queries=metrics.valid_queries,
+        gallery=len(ranked),
+        scores=Scores(
+            rank1=metrics.rank(1),
+            rank5=metrics.rank(5),
+            rank10=metrics.rank(10),
+            rank20=metrics.rank(20),
+            mean_ap=metrics.mean_ap,
+            mean_inp=metrics.mean_inp,
+            chance_rank1=chance,
+        ),
+    )
+
+
+def rankings_of(candidates: Sequence[Candidate], chosen: Selection, mode: SearchMode) -> Rankings:
+    """The rankings that one trial asks for, ready to score.
+
+    Raises:
+        InvalidInput: The trial has no query or no gallery image.
+    """
+    asked, ranked = ([candidates[i] for i in chosen.queries], [candidates[i] for i in chosen.gallery])
+    return Rankings(
+        [candidate.person_id for candidate in asked],
+        [candidate.person_id for candidate in ranked],
+        [candidate.camera_id for candidate in asked],
+        [candidate.camera_id for candidate in ranked],
+        mode.protocol,
+    )
+
+
+def _flat(trial: Trial) -> dict[str, Any]:
+    """A trial as JSON's types, its scores beside its sizes."""
+    return {
+        "trial": trial.trial,
+        "queries": trial.queries,
+        "valid_queries": trial.valid_queries,
+        "gallery": trial.gallery,
+        **asdict(trial.scores),
+    }
