@@ -1,0 +1,1 @@
+"""The frozen encoder: written with torch, read and run without it."""

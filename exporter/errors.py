@@ -1,0 +1,31 @@
+"""Why an image or a bundle is refused. The whole tree stands in index.errors."""
+
+from index.errors import InvalidInput, PecaError
+
+
+class ImageRefused(InvalidInput):
+    """An image cannot be used; the subclasses say why."""
+
+
+class ImageEmpty(ImageRefused):
+    """There is no byte in it."""
+
+
+class NotAnImage(ImageRefused):
+    """It is not an image of a format that is read here."""
+
+
+class ImageTruncated(ImageRefused):
+    """It begins as an image, and its data is cut short or damaged."""
+
+
+class ImageTooLarge(ImageRefused):
+    """It has more pixels than allowed."""
+
+
+class ImageAnimated(ImageRefused):
+    """It holds more than one picture, so which one to search is not said."""
+
+
+class BundleInvalid(PecaError):
+    """An encoder bundle is missing, damaged, tampered with or not understood."""
