@@ -10,6 +10,7 @@
     ├── EncoderMismatch           vectors of one encoder offered to a gallery of another
     ├── GalleryUnavailable        the gallery cannot be opened, read or written now
     ├── BundleInvalid             an encoder artefact is damaged or not understood
+    ├── (server.errors draws what the server refuses of its own accord)
     └── MissingExtra              a package of an optional extra is not installed
 
 A message says what was expected, what came, and what to do.

@@ -1,0 +1,1 @@
+"""The HTTP service: embeds an uploaded query and answers with ranked cross-modality matches."""

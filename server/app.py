@@ -1,0 +1,107 @@
+"""The application: parts, routes, limits and problems put together, and the server that runs it."""
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from socket import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from exporter.runtime import Encoder
+from index.gallery import Gallery
+from server.images import ImageStore
+from server.installation import check_installation
+from server.limits import BodyLimit
+from server.openapi import DescribedApp
+from server.parts import Parts, opened
+from server.problems import add_problem_handlers
+from server.routes import cameras, health, images, search
+from server.settings import Settings
+
+API_VERSION = "1"
+DESCRIPTION = "Finds a person across the day and night cameras of a site."
+_GRACE_S = 30
+
+
+def create_app(
+    settings: Settings,
+    *,
+    encoder: Encoder | None = None,
+    gallery: Gallery | None = None,
+    images: ImageStore | None = None,
+) -> FastAPI:
+    """Build the application; nothing is opened before it starts.
+
+    Args:
+        settings: The operator's.
+        encoder: Used instead of the bundle of the settings.
+        gallery: Used instead of the one of the settings; not closed here.
+        images: Used instead of the folder of the settings.
+    """
+    return _build(settings, lambda: opened(settings, encoder, gallery, images))
+
+
+def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
+    """Run the server until it is told to stop (SIGTERM or SIGINT); requests under way are finished.
+
+    Prints ``PECA serves at http://HOST:PORT`` on one line once it takes requests.
+
+    Args:
+        settings: The operator's.
+        encoder: Used instead of the bundle of the settings.
+
+    Raises:
+        PecaError: The installation is not sound, or a part cannot be opened.
+        SystemExit: The address cannot be listened on.
+    """
+    check_installation()
+    with opened(settings, encoder) as parts:
+        app = _build(settings, lambda: nullcontext(parts))
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            timeout_graceful_shutdown=_GRACE_S,
+            server_header=False,
+        )
+        _Server(config).run()
+
+
+def _build(settings: Settings, open_parts: Callable[[], AbstractContextManager[Parts]]) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with open_parts() as parts:
+            app.state.parts = parts
+            yield
+
+    app = DescribedApp(
+        title="PECA",
+        version=API_VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
+    add_problem_handlers(app)
+    for router in (search.router, images.router, cameras.router, health.router, health.open_router):
+        app.include_router(router)
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Prints where it serves, and ends quietly on a signal, so that ``serve`` closes what it opened."""
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            print(f"PECA serves at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+
+    def handle_exit(self, sig: int, _: FrameType | None) -> None:
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True

@@ -1,0 +1,76 @@
+"""What the server refuses of its own accord; server.problems gives each its problem type and status.
+
+::
+
+    InvalidInput
+    ├── MetadataMismatch          the metadata of a batch do not describe exactly its files
+    ├── BatchTooLarge             a batch holds more images than one request may
+    ├── ImageConflict             an image_id is taken by another image or another record
+    └── ImageRefused
+        └── ImageBytesExceeded    an image file has more bytes than allowed
+    PecaError
+    ├── KeyMissing, KeyRefused    a request carries no API key, or an unknown one
+    ├── ImageUnknown              the gallery holds no such image
+    ├── ImageFileMissing          the gallery knows the image, and its file is not in the store
+    ├── EncoderBusy               more images wait for the encoder than allowed
+    ├── ServerStopping            the server is about to end
+    ├── StorageUnavailable        the data folder cannot be read or written now
+    └── InstallationInvalid       what is installed cannot work together
+"""
+
+from exporter.errors import ImageRefused
+from index.errors import InvalidInput, PecaError
+
+
+class KeyMissing(PecaError):
+    """A request carries no API key."""
+
+
+class KeyRefused(PecaError):
+    """A request carries an API key that this server does not know."""
+
+
+class MetadataMismatch(InvalidInput):
+    """The metadata of a batch do not describe exactly its files."""
+
+
+class BatchTooLarge(InvalidInput):
+    """A batch holds more images than one request may."""
+
+
+class ImageBytesExceeded(ImageRefused):
+    """An image file has more bytes than allowed."""
+
+
+class ImageConflict(InvalidInput):
+    """An ``image_id`` is taken by another image or another record; the stored one was kept."""
+
+
+class ImageUnknown(PecaError):
+    """The gallery holds no image of this ``image_id``."""
+
+
+class ImageFileMissing(PecaError):
+    """The gallery knows the image, and its file is not in the store."""
+
+
+class EncoderBusy(PecaError):
+    """More images wait for the encoder than allowed; the same request may succeed soon.
+
+    Attributes:
+        retry_after_s: When to try again, in whole seconds.
+    """
+
+    retry_after_s = 1
+
+
+class ServerStopping(PecaError):
+    """The server is about to end and takes no more work."""
+
+
+class StorageUnavailable(PecaError):
+    """The data folder cannot be read or written now."""
+
+
+class InstallationInvalid(PecaError):
+    """What is installed cannot work together."""

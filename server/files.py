@@ -1,0 +1,52 @@
+"""Files that survive a power cut, readable by their owner only."""
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+PRIVATE = 0o600
+
+
+def make_folder(folder: Path) -> None:
+    """Create ``folder`` and its parents, durably; does nothing where it is."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def write_file(path: Path, data: bytes, drafts: Path) -> None:
+    """Put ``data`` at ``path`` whole or not at all; durable once ``sync_folder`` ran on its folder.
+
+    Args:
+        path: Where; replaced if it is there.
+        data: What.
+        drafts: Folder on the same file system, where a power cut may leave a part of ``data``.
+    """
+    draft = drafts / f"{path.name}.{secrets.token_hex(8)}.draft"
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """``sync_folder`` once for each of ``folders``."""
+    for folder in set(folders):
+        sync_folder(folder)

@@ -1,0 +1,79 @@
+"""What a running server is made of, opened and closed together."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from exporter.bundle import default_bundle
+from exporter.runtime import Encoder, load_encoder
+from index.gallery import Gallery, check_spec, open_gallery
+from server.audit import AuditLog
+from server.batching import EncodingQueue
+from server.images import FOLDER_NAME, ImageStore
+from server.keys import KeyStore, open_keys
+from server.services.catalogue import Catalogue
+from server.services.ingest import Ingest
+from server.services.removal import Removal
+from server.services.search import Search
+from server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a running server."""
+
+    settings: Settings
+    encoder: Encoder
+    keys: KeyStore
+    catalogue: Catalogue
+    search: Search
+    ingest: Ingest
+    removal: Removal
+
+
+@contextmanager
+def opened(
+    settings: Settings,
+    encoder: Encoder | None = None,
+    gallery: Gallery | None = None,
+    images: ImageStore | None = None,
+) -> Iterator[Parts]:
+    """Open what was not handed in, and close only that.
+
+    Raises:
+        PecaError: A part cannot be opened; the message says which and why.
+    """
+    folder = settings.data_folder
+    with ExitStack() as stack:
+        if encoder is None:
+            encoder = load_encoder(settings.encoder or default_bundle(), settings.provider)
+        if gallery is None:
+            gallery = stack.enter_context(closing(open_gallery(settings.gallery, encoder.spec)))
+        check_spec(gallery.spec, encoder.spec)
+        catalogue = Catalogue(gallery, images or ImageStore(folder / FOLDER_NAME))
+        audit = stack.enter_context(closing(AuditLog(folder)))
+        encoding = stack.enter_context(closing(EncodingQueue(encoder, settings.max_waiting_images)))
+        ingest = stack.enter_context(closing(Ingest(catalogue, encoding, settings)))
+        search = Search(catalogue, encoding, audit, settings, encoder.spec.encoder)
+        keys = _open_keys(settings)
+        yield Parts(settings, encoder, keys, catalogue, search, ingest, Removal(catalogue, audit))
+
+
+def _open_keys(settings: Settings) -> KeyStore:
+    keys, new_admin_key = open_keys(settings.data_folder)
+    if new_admin_key is not None:
+        # Plain print, since a log or a terminal library may colour, wrap or swallow the line.
+        print(f"admin key (shown once): {new_admin_key}", flush=True)
+    return keys
+
+
+async def parts_of(request: Request) -> Parts:
+    """The parts of the server that ``request`` came to."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+OpenParts = Annotated[Parts, Depends(parts_of)]

@@ -1,0 +1,50 @@
+"""Whether the server lives, whether it can serve, and what it is."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from server.auth import keyed_router
+from server.parts import OpenParts
+from server.schemas import Health, Version
+
+open_router = APIRouter(tags=["server"])
+router = keyed_router("server")
+
+
+@open_router.get("/healthz", summary="Does the process live")
+def healthz() -> Health:
+    """Answers while the process lives; needs no key."""
+    return Health(status="ok")
+
+
+@open_router.get("/readyz", summary="Can it serve")
+def readyz(parts: OpenParts) -> Health:
+    """Answers ``ok`` once the encoder is loaded and while the gallery can be read; needs no key."""
+    parts.catalogue.check_readable()
+    return Health(status="ok")
+
+
+@router.get("/version", summary="What runs here")
+def what_runs(parts: OpenParts) -> Version:
+    """The engine's version, the encoder and what runs it, and the gallery's engine."""
+    return Version(
+        version=_engine_version(),
+        encoder=parts.encoder.spec.encoder,
+        provider=parts.encoder.provider,
+        gallery=parts.settings.gallery.partition(":")[0],
+    )
+
+
+@router.get("/openapi.json", include_in_schema=False)
+def openapi_document(request: Request) -> JSONResponse:
+    """The OpenAPI document of this server."""
+    return JSONResponse(request.app.openapi())
+
+
+def _engine_version() -> str:
+    try:
+        return version("peca")
+    except PackageNotFoundError:
+        return "uninstalled source tree"

@@ -1,0 +1,171 @@
+"""What goes over the wire: the bodies of requests and answers."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from index.space import Modality
+
+IMAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}$"
+# No comma, since filters name several cameras with commas between; no blank at either end.
+CAMERA_ID_PATTERN = r"^[^\s,\x00-\x1f\x7f]([^,\x00-\x1f\x7f]{0,198}[^\s,\x00-\x1f\x7f])?$"
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected an instant between the years 1 and 9999 of UTC") from None
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+ImageId = Annotated[str, Field(pattern=IMAGE_ID_PATTERN)]
+CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
+# A name or a note of one line; a control character in it could only mislead who reads a list.
+Label = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Note = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457), sent as ``application/problem+json``; some kinds carry further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="Names the kind of problem.", examples=["urn:peca:problem:image-truncated"])
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What was expected, what came, and what to do.")
+
+
+class ImageMetadata(BaseModel):
+    """What a client says of one image file that it sends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filename: str = Field(min_length=1, description="Of the part that it describes.")
+    camera_id: CameraId
+    modality: Modality
+    captured_at: Instant = Field(description="ISO 8601 with its time zone.")
+    image_id: ImageId | None = Field(
+        default=None, description="Made from the content, the camera and the instant where not given."
+    )
+    person_id: Label | None = None
+    track_id: Label | None = None
+    source: Note | None = None
+
+
+class Image(BaseModel):
+    """One image of the gallery."""
+
+    image_id: str
+    modality: Modality
+    camera_id: str
+    captured_at: datetime = Field(description="UTC.")
+    person_id: str | None
+    track_id: str | None
+    source: str | None
+    thumbnail_url: str = Field(description="Path on this server.")
+
+
+class Found(BaseModel):
+    """One image that a search found."""
+
+    rank: int = Field(description="From 1.")
+    image_id: str
+    score: float = Field(description="Cosine similarity, higher is better.")
+    camera_id: str
+    captured_at: datetime = Field(description="UTC.")
+    modality: Modality
+    person_id: str | None
+    track_id: str | None
+    thumbnail_url: str = Field(description="Path on this server.")
+
+
+class Timings(BaseModel):
+    """Where the time of a search went, in milliseconds."""
+
+    decode: float
+    encode: float = Field(description="Waiting for the encoder included.")
+    search: float
+    total: float
+
+
+class SearchAnswer(BaseModel):
+    """The images that a search found, best first."""
+
+    search_id: str = Field(description="Stands in the audit log.")
+    encoder: str = Field(description="Fingerprint of the encoder that was used.")
+    items: list[Found]
+    timings_ms: Timings
+
+
+class Status(StrEnum):
+    """What became of one file of a batch."""
+
+    STORED = "stored"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    CONFLICT = "conflict"
+
+
+class Ingested(BaseModel):
+    """What became of one file of a batch, and why where it was not taken."""
+
+    filename: str
+    image_id: str | None = Field(description="Null where the file was refused and no id was given.")
+    status: Status
+    problem: Problem | None = None
+
+
+class Counts(BaseModel):
+    """How many files of a batch came to each status."""
+
+    stored: int
+    unchanged: int
+    refused: int
+    conflict: int
+
+
+class IngestAnswer(BaseModel):
+    """What became of each file of a batch, in the order of the files."""
+
+    items: list[Ingested]
+    counts: Counts
+
+
+class Camera(BaseModel):
+    """What the gallery holds of one camera in one modality."""
+
+    camera_id: str
+    modality: Modality
+    count: int
+    first_captured_at: datetime = Field(description="UTC.")
+    last_captured_at: datetime = Field(description="UTC.")
+
+
+class CamerasAnswer(BaseModel):
+    """The cameras that the gallery has images of."""
+
+    items: list[Camera]
+
+
+class Health(BaseModel):
+    """An answer to a probe."""
+
+    status: str = Field(examples=["ok"])
+
+
+class Version(BaseModel):
+    """What runs here."""
+
+    version: str = Field(description="Of the engine.")
+    encoder: str = Field(description="Fingerprint of the encoder bundle.")
+    provider: str = Field(description="What runs the encoder.")
+    gallery: str = Field(description="The gallery's engine.")
+
+
+def validation_errors(errors: list[Any]) -> list[dict[str, str]]:
+    """Pydantic's errors as a client may see them: where, and what; never the value that came."""
+    return [{"at": ".".join(str(step) for step in error["loc"]), "message": error["msg"]} for error in errors]

@@ -1,0 +1,93 @@
+"""What the application opens and closes, its settings and its probes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from server_site import Site, picture, served
+
+from exporter.runtime import GreyPixelEncoder
+from index.errors import EncoderMismatch, GalleryUnavailable
+from index.gallery import open_gallery
+from index.space import EmbeddingSpec
+from server.app import create_app
+from server.errors import EncoderBusy
+from server.parts import opened
+from server.settings import Settings
+
+
+def test_creating_opens_nothing(tmp_path: Path) -> None:
+    create_app(Settings(gallery=f"embedded:{tmp_path / 'data'}", encoder=tmp_path / "nowhere"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_handed_in_stays_open_and_the_rest_is_closed(settings: Settings) -> None:
+    encoder = GreyPixelEncoder()
+    gallery = open_gallery("memory:", encoder.spec)
+    with opened(settings, encoder, gallery):
+        pass
+    assert gallery.count() == 0
+    with opened(settings, encoder) as parts:
+        own = parts.catalogue
+    with pytest.raises(GalleryUnavailable):
+        own.check_readable()
+
+
+def test_a_gallery_of_another_encoder_is_refused(settings: Settings) -> None:
+    gallery = open_gallery("memory:", EmbeddingSpec(8, "another"))
+    with pytest.raises(EncoderMismatch), opened(settings, GreyPixelEncoder(), gallery):
+        pass
+
+
+def test_probes_and_version(site: Site) -> None:
+    assert httpx.get(f"{site.http.base_url}/healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{site.http.base_url}/readyz").json() == {"status": "ok"}
+    version = site.http.get("/version").json()
+    assert version["encoder"] == "grey-pixels-32x16"
+    assert (version["provider"], version["gallery"]) == ("numpy", "memory")
+
+
+def test_not_ready_without_its_gallery(settings: Settings) -> None:
+    encoder = GreyPixelEncoder()
+    gallery = open_gallery("memory:", encoder.spec)
+    with served(create_app(settings, encoder=encoder, gallery=gallery)) as address:
+        gallery.close()
+        answer = httpx.get(f"{address}/readyz")
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:gallery-unavailable")
+        assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def test_the_document_is_served(site: Site) -> None:
+    assert site.http.get("/openapi.json").json() == site.app.openapi()
+
+
+def test_settings_come_from_arguments_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PECA_GALLERY", "memory:")
+    monkeypatch.setenv("PECA_PORT", "9000")
+    assert Settings(port=1).port == 1
+    assert (Settings().gallery, Settings().port) == ("memory:", 9000)
+
+
+@pytest.mark.parametrize(
+    ("said", "folder"),
+    [
+        ({"gallery": "embedded:some/where"}, "some/where"),
+        ({"gallery": "memory:"}, "peca-data"),
+        ({"gallery": "embedded:a", "data_dir": "b"}, "b"),
+    ],
+)
+def test_the_data_folder(said: dict[str, str], folder: str) -> None:
+    assert Settings(**said).data_folder == Path(folder)
+
+
+def test_a_full_encoder_asks_to_come_again(start: Callable[..., Site]) -> None:
+    site = start()
+
+    def refuse(*_: object) -> None:
+        raise EncoderBusy("40 images already wait")
+
+    site.app.state.parts.search._encoding.encode = refuse
+    answer = site.search(picture(0))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    assert answer.json()["type"] == "urn:peca:problem:encoder-busy"

@@ -1,0 +1,148 @@
+"""Bad input: each kind has its own problem, and the server goes on."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from server_site import Process, Site, about, picture
+
+from exporter.runtime import GreyPixelEncoder
+
+
+def huge_png() -> bytes:
+    """60,000 x 60,000 pixels in its header, and next to no data."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    body = zlib.compress(bytes(100_000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def animated_gif_like() -> bytes:
+    frames = [Image.new("RGB", (8, 16), shade) for shade in ("red", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+BAD_IMAGES = {
+    "not an image": (b"GIF89a or nothing of the kind", 415, "not-an-image"),
+    "truncated": (picture(1)[:400], 422, "image-truncated"),
+    "60,000 x 60,000": (huge_png(), 413, "image-too-many-pixels"),
+    "empty": (b"", 422, "image-empty"),
+    "too many bytes": (picture(1) + bytes(20 * 1024 * 1024), 413, "image-too-many-bytes"),
+    "animated": (animated_gif_like(), 422, "image-animated"),
+}
+
+
+def assert_problem(answer: httpx.Response, status: int, slug: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["type"] == f"urn:peca:problem:{slug}"
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_a_bad_image_is_refused_by_its_reason(site: Site, name: str) -> None:
+    image, status, slug = BAD_IMAGES[name]
+    assert_problem(site.search(image), status, slug)
+    assert_problem(site.ingest({"bad": image}), status, slug)
+    assert site.people(1).status_code == 201
+
+
+def test_a_wrong_modality_is_named(site: Site) -> None:
+    answer = site.search(picture(0), query_modality="thermal")
+    assert_problem(answer, 422, "unknown-modality")
+    assert "'visible' or 'infrared'" in answer.json()["detail"]
+    assert_problem(site.search(picture(0), gallery_modality="uv"), 422, "unknown-modality")
+    assert_problem(site.ingest({"a": picture(0)}, [about("a", modality="ir")]), 422, "unknown-modality")
+
+
+@pytest.mark.parametrize("field", ["camera_ids", "exclude_camera_ids"])
+def test_an_unknown_camera_filter_lists_the_known(site: Site, field: str) -> None:
+    site.people(1)
+    answer = site.search(picture(0), **{field: "cam3,cam99"})
+    assert_problem(answer, 422, "unknown-camera")
+    assert "never seen cam99" in answer.json()["detail"]
+    assert "its cameras are: cam3" in answer.json()["detail"]
+
+
+def test_missing_fields_and_strange_bodies(site: Site) -> None:
+    assert_problem(site.http.post("/search", data={"query_modality": "visible"}), 422, "invalid-request")
+    assert_problem(site.http.post("/search", json={"image": "?"}), 422, "invalid-request")
+    broken = {"content-type": "multipart/form-data"}
+    assert_problem(site.http.post("/search", content=b"--x", headers=broken), 400, "malformed-body")
+
+
+def test_unknown_routes_and_methods(site: Site) -> None:
+    assert_problem(site.http.get("/nowhere"), 404, "route-unknown")
+    assert_problem(site.http.get("/images/"), 404, "route-unknown")
+    answer = site.http.get("/search")
+    assert_problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "POST"
+    assert_problem(site.http.get("/images/%00%ff"), 404, "image-unknown")
+
+
+class FailingEncoder(GreyPixelEncoder):
+    """Fails as no one foresaw."""
+
+    def encode(self, images: np.ndarray, modality: object) -> np.ndarray:
+        raise RuntimeError("a secret of this machine")
+
+
+def test_a_failure_tells_nothing_of_the_inside(start: Callable[..., Site]) -> None:
+    site = start(FailingEncoder())
+    answer = site.search(picture(0))
+    assert_problem(answer, 500, "internal-error")
+    assert "secret" not in answer.text
+    assert_problem(site.people(1), 500, "internal-error")
+    assert site.http.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_is_refused_before_its_end(start: Callable[..., Site], chunked: bool) -> None:
+    site = start(max_request_bytes=100_000)
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for _ in range(2000):
+            sent += 1
+            yield bytes(100_000)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    if not chunked:
+        headers["content-length"] = str(2**31)
+    answer = site.http.post("/search", content=endless(), headers=headers)
+    assert_problem(answer, 413, "body-too-large")
+    assert answer.headers["connection"] == "close"
+    assert sent < 1000
+    assert site.http.get("/healthz").status_code == 200
+
+
+def test_a_body_at_the_limit_is_taken(start: Callable[..., Site]) -> None:
+    site = start(max_request_bytes=100_000)
+    assert site.search(picture(0)).status_code == 200
+
+
+def test_a_huge_image_takes_no_memory(launch: Callable[[], Process]) -> None:
+    process = launch()
+    assert process.key is not None
+    site = process.site(process.key)
+    assert site.people(1).status_code == 201
+    before = process.peak_bytes()
+    for _ in range(3):
+        assert_problem(site.search(huge_png()), 413, "image-too-many-pixels")
+    assert process.peak_bytes() - before < 50 * 1024 * 1024
+    assert len(site.search(picture(0)).json()["items"]) == 1

@@ -1,0 +1,127 @@
+"""One encoder for many requests."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from exporter.runtime import GreyPixelEncoder
+from index.space import Modality
+from server.batching import MAX_BATCH, EncodingQueue, Lane
+from server.errors import EncoderBusy, ServerStopping
+
+
+class HeldEncoder(GreyPixelEncoder):
+    """Notes its batches; each waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+        self.entered = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+
+    def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+        self.batches.append(int(images[0, 0, 0, 0]))
+        self.batches.append(len(images))
+        self.entered.release()
+        assert self.go.acquire(timeout=10)
+        return super().encode(images, modality)
+
+
+def images(count: int, mark: int) -> NDArray[np.uint8]:
+    made = np.random.default_rng(mark).integers(0, 255, (count, 32, 16, 3), dtype=np.uint8)
+    made[:, 0, 0, 0] = mark
+    return made
+
+
+@pytest.fixture
+def held() -> Iterator[tuple[HeldEncoder, EncodingQueue, ThreadPoolExecutor]]:
+    encoder = HeldEncoder()
+    queue = EncodingQueue(encoder, max_waiting=40)
+    with ThreadPoolExecutor(16) as callers:
+        yield encoder, queue, callers
+        encoder.go.release(100)
+    queue.close()
+
+
+def waiting(queue: EncodingQueue, lane: Lane, count: int) -> None:
+    for _ in range(1000):
+        if len(queue._lanes[lane]) == count:
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError(f"expected {count} images of {lane} to wait")
+
+
+def test_searches_are_encoded_together_and_ahead_of_ingest(held) -> None:
+    encoder, queue, callers = held
+    first = callers.submit(queue.encode, images(1, 1), [Modality.VISIBLE], Lane.INGEST)
+    assert encoder.entered.acquire(timeout=10)
+    ingest = callers.submit(queue.encode, images(20, 2), [Modality.INFRARED] * 20, Lane.INGEST)
+    waiting(queue, Lane.INGEST, 20)
+    searches = [callers.submit(queue.encode, images(1, 3), [Modality.VISIBLE], Lane.SEARCH) for _ in range(5)]
+    waiting(queue, Lane.SEARCH, 5)
+    encoder.go.release(100)
+    for future in (first, ingest, *searches):
+        future.result(timeout=10)
+    assert encoder.batches == [1, 1, 3, 5, 2, MAX_BATCH, 2, 20 - MAX_BATCH]
+
+
+def test_everyone_gets_their_own_rows() -> None:
+    encoder = GreyPixelEncoder()
+    queue = EncodingQueue(encoder, max_waiting=1000)
+    batches = [images(1 + mark % 7, mark) for mark in range(60)]
+    with ThreadPoolExecutor(12) as callers:
+        rows = list(
+            callers.map(
+                lambda batch: queue.encode(batch, [Modality.VISIBLE] * len(batch), Lane.INGEST), batches
+            )
+        )
+    queue.close()
+    for batch, embedded in zip(batches, rows, strict=True):
+        np.testing.assert_array_equal(embedded, encoder.encode(batch, [Modality.VISIBLE] * len(batch)))
+
+
+def test_a_full_lane_refuses_and_the_other_does_not(held) -> None:
+    encoder, queue, callers = held
+    callers.submit(queue.encode, images(1, 1), [Modality.VISIBLE], Lane.INGEST)
+    assert encoder.entered.acquire(timeout=10)
+    callers.submit(queue.encode, images(40, 2), [Modality.VISIBLE] * 40, Lane.INGEST)
+    waiting(queue, Lane.INGEST, 40)
+    with pytest.raises(EncoderBusy, match="40 images of ingest already wait"):
+        queue.encode(images(1, 3), [Modality.VISIBLE], Lane.INGEST)
+    search = callers.submit(queue.encode, images(1, 4), [Modality.VISIBLE], Lane.SEARCH)
+    encoder.go.release(100)
+    assert search.result(timeout=10).shape == (1, encoder.spec.dim)
+
+
+def test_an_empty_lane_takes_a_request_of_any_size() -> None:
+    encoder = GreyPixelEncoder()
+    queue = EncodingQueue(encoder, max_waiting=2)
+    assert len(queue.encode(images(50, 1), [Modality.VISIBLE] * 50, Lane.INGEST)) == 50
+    queue.close()
+
+
+def test_an_error_reaches_its_request_and_the_worker_goes_on() -> None:
+    queue = EncodingQueue(GreyPixelEncoder(), max_waiting=10)
+    with pytest.raises(ValueError, match="uint8"):
+        queue.encode(images(20, 1)[:, :5], [Modality.VISIBLE] * 20, Lane.INGEST)
+    assert len(queue.encode(images(1, 1), [Modality.VISIBLE], Lane.INGEST)) == 1
+    queue.close()
+
+
+def test_closing_finishes_what_waits_and_takes_no_more(held) -> None:
+    encoder, queue, callers = held
+    first = callers.submit(queue.encode, images(1, 1), [Modality.VISIBLE], Lane.INGEST)
+    assert encoder.entered.acquire(timeout=10)
+    second = callers.submit(queue.encode, images(3, 2), [Modality.VISIBLE] * 3, Lane.INGEST)
+    waiting(queue, Lane.INGEST, 3)
+    closing = callers.submit(queue.close)
+    encoder.go.release(100)
+    assert len(first.result(timeout=10)) == 1
+    assert len(second.result(timeout=10)) == 3
+    closing.result(timeout=10)
+    with pytest.raises(ServerStopping):
+        queue.encode(images(1, 1), [Modality.VISIBLE], Lane.INGEST)

@@ -1,0 +1,116 @@
+"""A server process: its first start, its end, and what survives a SIGKILL."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from server_site import Process, Site, about, picture
+
+
+def test_the_first_start_prints_one_key_and_the_next_none(launch: Callable[[], Process]) -> None:
+    first = launch()
+    key = first.key
+    assert key is not None
+    assert key.startswith("peca_")
+    assert len([line for line in first.lines if key in line]) == 1
+    assert first.site(key).http.get("/version").json()["gallery"] == "embedded"
+    assert first.end(signal.SIGTERM) == 0
+    second = launch()
+    assert second.key is None
+    assert second.site(key).http.get("/cameras").status_code == 200
+    assert second.end(signal.SIGINT) == 0
+
+
+def test_a_second_server_on_the_same_folder_says_why_it_ends(
+    launch: Callable[[], Process], tmp_path: Path
+) -> None:
+    launch()
+    with pytest.raises(AssertionError, match=r"GalleryUnavailable: .* open for writing by process"):
+        launch()
+
+
+def test_what_was_acknowledged_survives_sigkill(launch: Callable[[], Process], tmp_path: Path) -> None:
+    process = launch()
+    key = process.key
+    assert key is not None
+    site = process.site(key)
+    acknowledged: list[str] = []
+    killer = threading.Event()
+
+    def kill_after_the_third() -> None:
+        killer.wait(30)
+        process.process.kill()
+
+    thread = threading.Thread(target=kill_after_the_third)
+    thread.start()
+    batches = [range(start, start + 8) for start in range(0, 400, 8)]
+    try:
+        for number, batch in enumerate(batches):
+            acknowledged += stored(ingest_people(site, batch))
+            if number == 2:
+                killer.set()
+    except httpx.TransportError:
+        pass
+    thread.join()
+    process.end(signal.SIGKILL)
+    assert len(acknowledged) >= 24
+    assert len(acknowledged) < 400, "the kill came too late to test anything"
+
+    restarted = launch().site(key)
+    for image_id in acknowledged:
+        assert restarted.http.get(f"/images/{image_id}").status_code == 200
+        assert restarted.http.get(f"/images/{image_id}/thumbnail").status_code == 200
+    for person in (0, 9, 23):
+        assert restarted.search(picture(person), limit=1).json()["items"][0]["image_id"] == f"p{person}"
+    before = count(restarted)
+    again = ingest_people(restarted, batches[0]).json()
+    assert again["counts"] == {"stored": 0, "unchanged": 8, "refused": 0, "conflict": 0}
+    assert count(restarted) == before
+
+
+def test_killed_at_once_after_the_answer(launch: Callable[[], Process]) -> None:
+    process = launch()
+    key = process.key
+    assert key is not None
+    acknowledged = stored(ingest_people(process.site(key), range(12)))
+    process.end(signal.SIGKILL)
+    restarted = launch().site(key)
+    assert len(acknowledged) == 12
+    found = restarted.search(picture(4), limit=100).json()["items"]
+    assert sorted(item["image_id"] for item in found) == sorted(acknowledged)
+    assert found[0]["image_id"] == "p4"
+    assert ingest_people(restarted, range(12)).json()["counts"]["unchanged"] == 12
+    assert count(restarted) == 12
+
+
+def ingest_people(site: Site, people: range) -> httpx.Response:
+    files = {f"p{person}.jpg": picture(person) for person in people}
+    return site.ingest(files, [about(name, image_id=name.removesuffix(".jpg")) for name in files])
+
+
+def stored(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 201, answer.text
+    return [item["image_id"] for item in answer.json()["items"] if item["status"] == "stored"]
+
+
+def count(site: Site) -> int:
+    return sum(camera["count"] for camera in site.http.get("/cameras").json()["items"])
+
+
+def test_the_audit_log_goes_on_after_a_kill(launch: Callable[[], Process], tmp_path: Path) -> None:
+    process = launch()
+    key = process.key
+    assert key is not None
+    process.site(key).search(picture(1))
+    process.end(signal.SIGKILL)
+    log = tmp_path / "peca-data" / "audit.jsonl"
+    with log.open("ab") as file:
+        file.write(b'{"at": "torn by a power cu')
+    launch().site(key).search(picture(1))
+    lines = log.read_text().splitlines()
+    assert len(lines) == 3
+    assert json.loads(lines[0])["search_id"] != json.loads(lines[2])["search_id"]
