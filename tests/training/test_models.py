@@ -1,0 +1,135 @@
+import pytest
+import torch
+import torchvision
+from torch.nn import functional
+
+from index.errors import InvalidInput
+from training.data.augment import normalise
+from training.models.encoder import Encoder, Stream
+from training.models.frozen import FrozenEncoder
+from training.models.gem import GeneralisedMeanPool
+from training.models.network import Network, load_pretrained
+from training.models.nonlocal_block import NonLocalBlock
+from training.recipe import Affinity, Backbone, ModelRecipe
+
+
+def small(**changes):
+    return ModelRecipe(backbone=Backbone.RESNET18, **changes)
+
+
+def settled(encoder):
+    """The encoder after a few batches, so that its running statistics mean something."""
+    encoder.train()
+    with torch.no_grad():
+        for _ in range(20):
+            encoder([(stream, torch.randn(8, 3, 48, 24)) for stream in Stream])
+    return encoder.eval()
+
+
+@pytest.mark.parametrize(("backbone", "dim"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
+def test_each_backbone_has_its_dimension_and_keeps_the_last_resolution(backbone, dim):
+    encoder = Encoder(ModelRecipe(backbone=Backbone(backbone)))
+    encoded = encoder(
+        [(Stream.VISIBLE, torch.randn(2, 3, 96, 48)), (Stream.INFRARED, torch.randn(1, 3, 96, 48))]
+    )
+    assert encoded.maps.shape == (3, dim, 6, 3)
+    assert encoded.features.shape == encoded.neck.shape == (3, dim)
+
+
+def test_resnet50_has_the_non_local_blocks_of_agw():
+    encoder = Encoder(ModelRecipe())
+    kinds = [
+        ["N" if isinstance(block, NonLocalBlock) else "b" for block in stage] for stage in encoder.stages
+    ]
+    assert ["".join(stage) for stage in kinds] == ["bbb", "bbbNbN", "bbbbNbNbN", "bbb"]
+
+
+def test_gem_lies_between_mean_and_maximum():
+    maps = torch.rand(2, 5, 4, 3)
+    mean, most = maps.mean((2, 3)), maps.amax((2, 3))
+    assert torch.allclose(GeneralisedMeanPool(1.0)(maps), mean, atol=1e-6)
+    pooled = GeneralisedMeanPool(3.0)(maps)
+    assert torch.allclose(pooled, maps.double().pow(3).mean((2, 3)).pow(1 / 3).float(), atol=1e-6)
+    assert (pooled > mean).all()
+    assert (pooled < most).all()
+
+
+@pytest.mark.parametrize("affinity", list(Affinity))
+def test_a_non_local_block_begins_as_the_identity_and_then_mixes_positions(affinity):
+    block = NonLocalBlock(8, affinity).eval()
+    maps = torch.randn(2, 8, 4, 3)
+    assert torch.equal(block(maps), maps)
+    torch.nn.init.ones_(block.out[1].weight)
+    changed = maps.clone()
+    changed[:, :, 3, 2] += 1
+    moved = (block(changed) - block(maps))[:, :, 0, 0]
+    assert moved.abs().max() > 1e-4
+
+
+def test_the_streams_share_the_trunk_and_differ_in_the_stem():
+    encoder = settled(Encoder(small()))
+    images = torch.randn(2, 3, 48, 24)
+    outputs = [encoder([(stream, images)]).neck for stream in Stream]
+    assert not torch.allclose(outputs[0], outputs[1])
+    encoder.stems[1].load_state_dict(encoder.stems[0].state_dict())
+    assert torch.allclose(encoder([(Stream.INFRARED, images)]).neck, outputs[0])
+
+
+def test_the_neck_has_no_trained_bias_and_the_classifier_none():
+    network = Network(small(), 7)
+    assert not network.encoder.neck.bias.requires_grad
+    assert network.classifier.bias is None
+
+
+@pytest.mark.parametrize("affinity", list(Affinity))
+def test_the_frozen_encoder_says_what_the_encoder_says(affinity):
+    encoder = settled(Encoder(small(affinity=affinity)))
+    images = torch.randint(256, (5, 48, 24, 3), dtype=torch.uint8)
+    modality = torch.tensor([0, 1, 1, 0, 1])
+    with torch.no_grad():
+        frozen = FrozenEncoder(encoder)(images, modality)
+        alone = torch.cat(
+            [
+                encoder([(Stream(code), normalise(one[None]))]).neck
+                for one, code in zip(images, modality.tolist(), strict=True)
+            ]
+        )
+    assert torch.allclose(frozen, functional.normalize(alone, dim=1), atol=1e-4)
+
+
+def test_the_frozen_encoder_leaves_no_batch_norm_but_the_neck():
+    frozen = FrozenEncoder(Encoder(small()))
+    norms = [name for name, module in frozen.named_modules() if "BatchNorm" in type(module).__name__]
+    assert norms == ["encoder.neck"]
+
+
+def test_pretrained_weights_fill_the_three_stems_and_the_trunk(tmp_path):
+    torch.manual_seed(3)
+    theirs = torchvision.models.resnet18(weights=None)
+    path = tmp_path / "weights.pth"
+    torch.save(theirs.state_dict(), path)
+    encoder = Encoder(small())
+    loaded = load_pretrained(encoder, path)
+    for stem in encoder.stems:
+        assert torch.equal(stem[0].weight, theirs.conv1.weight)
+    # In layer2 the order is block, non-local, block, non-local.
+    assert torch.equal(encoder.stages[1][2].conv1.weight, theirs.layer2[1].conv1.weight)
+    assert torch.equal(encoder.stages[3][1].conv2.weight, theirs.layer4[1].conv2.weight)
+    new = {name for name, _ in encoder.named_parameters()} - set(loaded)
+    assert {name.split(".")[0] for name in new} == {"stages", "neck"}
+    assert all("neck" in name or any(part in name for part in ("theta", "phi", ".g.", "out")) for name in new)
+
+
+def test_a_partial_file_loads_what_it_has_and_a_foreign_one_is_refused(tmp_path):
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    path = tmp_path / "partial.pth"
+    torch.save({name: value for name, value in state.items() if not name.startswith("layer4")}, path)
+    loaded = load_pretrained(Encoder(small()), path)
+    assert loaded
+    assert not any(name.startswith("stages.3") for name in loaded)
+    torch.save({"something": torch.zeros(3)}, path)
+    with pytest.raises(InvalidInput, match="no weight that fits"):
+        load_pretrained(Encoder(small()), path)
+    path.write_bytes(b"not weights")
+    with pytest.raises(InvalidInput, match="not a readable state dictionary"):
+        load_pretrained(Encoder(small()), path)

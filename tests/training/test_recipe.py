@@ -1,0 +1,59 @@
+import tomllib
+from importlib import resources
+
+import pytest
+
+from index.errors import InvalidInput
+from training.recipe import OptimiserRecipe, load_recipe, parse_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_each_recipe_is_read_and_survives_a_round_trip(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert parse_recipe(recipe.as_dict()) == recipe
+
+
+def test_m1_is_the_papers_setting():
+    recipe = load_recipe("M1")
+    assert set(recipe.losses) == {"ce", "triplet"}
+    assert recipe.data.image_hw == (288, 144)
+    assert (recipe.data.identities, recipe.data.images_per_modality) == (8, 4)
+    assert (recipe.model.backbone, recipe.model.non_local) == ("resnet50", (0, 2, 3, 0))
+    assert recipe.augment.pad == 10
+    assert recipe.optimiser.epochs == 100
+
+
+def test_the_schedule_warms_up_and_decays_as_the_field_does():
+    rate = OptimiserRecipe().rate
+    warm_up = [rate(epoch) for epoch in range(10)]
+    assert warm_up == pytest.approx([0.01 * (epoch + 1) for epoch in range(10)])
+    assert [rate(epoch) for epoch in (10, 19, 20, 49, 50, 99)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    )
+
+
+def test_a_recipe_of_ones_own_is_read_from_its_path(tmp_path):
+    text = (resources.files("training") / "recipes" / "M1.toml").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace('"M1"', '"mine"'))
+    assert load_recipe(str(path)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = 'x'\nlosses = {}\nlr = 1", "lr: Unexpected keyword argument"),
+        ("name = 'x'\n[losses]\nce = {weight = 1}\n[optimiser]\nlr = -1", "optimiser.lr: .* greater than 0"),
+        ("name = 'x'\n[losses]\n[model]\nbackbone = 'resnet7'", "model.backbone: .*resnet18"),
+        ("losses = {}", "name: "),
+    ],
+)
+def test_a_wrong_recipe_says_where(text, message):
+    with pytest.raises(InvalidInput, match=message):
+        parse_recipe(tomllib.loads(text))
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(InvalidInput, match="no recipe 'M7'; there are M1, demo"):
+        load_recipe("M7")

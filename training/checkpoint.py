@@ -1,0 +1,74 @@
+"""The state of a training run on disk."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from index.errors import InvalidInput
+
+FORMAT = 1
+LAST = "last.pt"
+BEST = "best.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that a run needs to go on, or to be frozen.
+
+    Attributes:
+        recipe: The recipe as plain data.
+        identities: The person ids that the classifier knows, in its order.
+        held_out: The person ids kept for validation.
+        epoch: Epochs and
+        step: steps of the next epoch that are done.
+        network: State of encoder and classifier.
+        optimiser: State of the optimiser.
+        best_map: Best mAP on the held-out identities so far, in [0, 1]; -1 before the first.
+        seed: Of all draws.
+        start: What the weights started from, in words.
+        training_set: What it is trained on, in words.
+    """
+
+    recipe: dict[str, Any]
+    identities: tuple[str, ...]
+    held_out: tuple[str, ...]
+    epoch: int
+    step: int
+    network: dict[str, Any]
+    optimiser: dict[str, Any]
+    best_map: float
+    seed: int
+    start: str
+    training_set: str
+
+    def save(self, path: Path) -> None:
+        """Write to ``path`` so that a kill leaves the old file or the new one, never a part."""
+        partial = path.with_suffix(".partial")
+        content = {name: getattr(self, name) for name in self.__slots__}
+        with partial.open("wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read what ``Checkpoint.save`` wrote.
+
+    Raises:
+        InvalidInput: There is no such file, or it is not a checkpoint of this format.
+    """
+    if not path.is_file():
+        raise InvalidInput(f"no checkpoint at {path}; train one with `peca train`")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content.pop("format") != FORMAT:
+            raise InvalidInput(f"{path} is a checkpoint of another format than {FORMAT}")
+        return Checkpoint(**content)
+    except InvalidInput:
+        raise
+    except Exception as error:  # torch.load raises whatever its unpickler meets
+        raise InvalidInput(f"{path} is not a readable checkpoint: {error}") from error

@@ -1,0 +1,1 @@
+"""From a data set to batches: decoded images, the identity sampler, augmentation."""

@@ -1,0 +1,335 @@
+"""Synthetic people on disk: data set trees of every layout, and a demo site with its manifest.
+
+Every picture has its own stream of random numbers, keyed by seed, identity, camera and image, so any
+one of them can be drawn alone and in any order. Nothing but what a camera sees tells identities
+apart: places, light, noise and (on the site) file names are drawn without them.
+"""
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from index.errors import InvalidInput
+from index.space import Modality
+from training.datasets.cameras import Camera, draw_camera
+from training.datasets.people import Person, draw_person, generator
+from training.datasets.rendering import render
+from training.datasets.tree import Layout
+
+__all__ = [
+    "Camera",
+    "Person",
+    "draw_camera",
+    "draw_person",
+    "picture_stream",
+    "render",
+    "write_site",
+    "write_tree",
+]
+
+Progress = Callable[[int, int], None]
+
+_PICTURE_STREAM = 21
+_SPLIT_STREAM = 22
+_SITE_STREAM = 23
+_REGDB_SPLITS = 10
+_SYSU_CAMERAS = {
+    1: Modality.VISIBLE,
+    2: Modality.VISIBLE,
+    3: Modality.INFRARED,
+    4: Modality.VISIBLE,
+    5: Modality.VISIBLE,
+    6: Modality.INFRARED,
+}
+_LLCM_CAMERAS = range(1, 10)
+# Beyond the cameras of every tree: a site of the same seed has places that no encoder trained on.
+_SITE_CAMERAS = {101: Modality.VISIBLE, 102: Modality.VISIBLE, 103: Modality.INFRARED, 104: Modality.INFRARED}
+_SITE_DAY = datetime(2026, 3, 2, tzinfo=UTC)
+_MANIFEST = ("filename", "camera_id", "modality", "captured_at", "image_id", "person_id", "track_id")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """One picture to take: its path in the tree, who (from 0), by which camera, which of theirs."""
+
+    path: str
+    identity: int
+    camera: Camera
+    image: int
+
+
+def picture_stream(seed: int, identity: int, camera: Camera, image: int) -> np.random.Generator:
+    """The random numbers of one picture, for ``render``.
+
+    Args:
+        seed: The population's seed.
+        identity: Who, at least 0.
+        camera: By which camera.
+        image: Which of that person's pictures by that camera, at least 0.
+
+    Returns:
+        A fresh generator; equal arguments give equal numbers, others independent ones.
+    """
+    infrared = int(camera.modality is Modality.INFRARED)
+    return generator(seed, _PICTURE_STREAM, identity, camera.number, infrared, image)
+
+
+def write_tree(
+    out: Path,
+    layout: Layout,
+    identities: int,
+    images_per_camera: int,
+    seed: int,
+    *,
+    image_hw: tuple[int, int] = (160, 80),
+    progress: Progress | None = None,
+) -> int:
+    """Write a data set tree of synthetic people, complete or not at all.
+
+    Every identity is seen by every camera of the layout: six in SYSU-MM01's, one of each modality in
+    RegDB's, nine that see by day and by night in LLCM's.
+
+    Args:
+        out: Where to; absent or an empty folder.
+        layout: Whose folder layout and list files to follow.
+        identities: Number of people, at least 4; identity k is ``draw_person(seed, k - 1)``.
+        images_per_camera: Pictures of each person by each camera and modality, at least 1.
+        seed: Draws people, cameras, pictures and splits, at least 0.
+        image_hw: Height and width of each picture in pixels.
+        progress: Called after each picture with the number written and the number to write.
+
+    Returns:
+        The number of pictures written.
+
+    Raises:
+        InvalidInput: ``out`` holds something, or a number is too small.
+    """
+    layout = Layout(layout)
+    _check_numbers(identities, 4, images_per_camera, seed, image_hw)
+    with _complete_folder(out) as folder:
+        match layout:
+            case Layout.SYSU:
+                shots = _plan_sysu(folder, identities, images_per_camera, seed)
+            case Layout.REGDB:
+                shots = _plan_regdb(folder, identities, images_per_camera, seed)
+            case Layout.LLCM:
+                shots = _plan_llcm(folder, identities, images_per_camera, seed)
+        for done, shot in enumerate(shots, start=1):
+            _take(folder, shot, seed, image_hw)
+            if progress is not None:
+                progress(done, len(shots))
+    return len(shots)
+
+
+def write_site(
+    out: Path,
+    identities: int,
+    images_per_camera: int,
+    seed: int,
+    *,
+    first_identity: int = 0,
+    image_hw: tuple[int, int] = (160, 80),
+) -> Path:
+    """Write the pictures of a demo site, cam1 and cam2 by day and cam3 and cam4 by night.
+
+    Pictures lie at ``<camera_id>/<number>.jpg``; the number says nothing of who is seen. Its cameras
+    are none of ``write_tree``'s, whatever the seed; people are the same where seed and identity are.
+
+    Args:
+        out: Where to; absent or an empty folder.
+        identities: Number of people, at least 1.
+        images_per_camera: Pictures of each person by each camera, one track, at least 1.
+        seed: Draws people, cameras and pictures, at least 0.
+        first_identity: The first person's number in the population, so that a site can show people
+            whom no tree of the same seed holds.
+        image_hw: Height and width of each picture in pixels.
+
+    Returns:
+        The manifest, ``manifest.csv`` in ``out``: filename (relative to ``out``), camera_id, modality,
+        captured_at (ISO 8601, UTC), image_id, person_id, track_id; in order of capture.
+
+    Raises:
+        InvalidInput: ``out`` holds something, or a number is too small.
+    """
+    _check_numbers(identities, 1, images_per_camera, seed, image_hw)
+    if first_identity < 0:
+        raise InvalidInput(f"first_identity must be at least 0, got {first_identity}")
+    with _complete_folder(out) as folder:
+        visits = _plan_site(identities, images_per_camera, seed, first_identity)
+        for _, shot, _ in visits:
+            _take(folder, shot, seed, image_hw)
+        _write_manifest(folder / "manifest.csv", visits)
+    return out / "manifest.csv"
+
+
+def _check_numbers(
+    identities: int, fewest: int, images_per_camera: int, seed: int, image_hw: tuple[int, int]
+) -> None:
+    if identities < fewest:
+        raise InvalidInput(f"identities must be at least {fewest}, got {identities}")
+    if images_per_camera < 1:
+        raise InvalidInput(f"images_per_camera must be at least 1, got {images_per_camera}")
+    if seed < 0:
+        raise InvalidInput(f"seed must be at least 0, got {seed}")
+    if min(image_hw) < 16:
+        raise InvalidInput(f"image_hw must be at least 16 by 16 pixels, got {image_hw[0]} by {image_hw[1]}")
+
+
+@contextmanager
+def _complete_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that becomes ``out`` once the block ends well, and vanishes otherwise."""
+    if out.is_dir() and any(out.iterdir()):
+        raise InvalidInput(f"{out} must be absent or empty, but it holds files; name another folder")
+    if out.exists() and not out.is_dir():
+        raise InvalidInput(f"{out} must be a folder, but it is a file; name another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as beside:
+        folder = Path(beside) / "tree"
+        folder.mkdir()
+        yield folder
+        if out.is_dir():
+            out.rmdir()
+        folder.rename(out)
+
+
+@lru_cache(maxsize=4096)
+def _person(seed: int, identity: int) -> Person:
+    return draw_person(seed, identity)
+
+
+def _take(folder: Path, shot: _Shot, seed: int, image_hw: tuple[int, int]) -> None:
+    """Render one picture and write it in the format of its suffix."""
+    stream = picture_stream(seed, shot.identity, shot.camera, shot.image)
+    picture = Image.fromarray(render(_person(seed, shot.identity), shot.camera, stream, image_hw))
+    path = folder / shot.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jpg":
+        picture.save(path, quality=90)
+    else:
+        picture.save(path)
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def _shuffled(seed: int, identities: int, split: int = 0) -> list[int]:
+    order: list[int] = generator(seed, _SPLIT_STREAM, split).permutation(identities).tolist()
+    return order
+
+
+def _plan_sysu(folder: Path, identities: int, images: int, seed: int) -> list[_Shot]:
+    """Write SYSU-MM01's split (about 70, 10 and 20 in 100 to train, val and test); return its pictures."""
+    order = _shuffled(seed, identities)
+    test, val = max(2, round(0.2 * identities)), max(1, round(0.1 * identities))
+    splits = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
+    for name, members in splits.items():
+        ids = ",".join(str(identity + 1) for identity in sorted(members))
+        _write_lines(folder / "exp" / f"{name}_id.txt", [ids])
+    return [
+        _Shot(f"cam{number}/{identity + 1:04d}/{image + 1:04d}.jpg", identity, camera, image)
+        for number, camera in ((n, draw_camera(seed, n, modality)) for n, modality in _SYSU_CAMERAS.items())
+        for identity in range(identities)
+        for image in range(images)
+    ]
+
+
+def _plan_regdb(folder: Path, identities: int, images: int, seed: int) -> list[_Shot]:
+    """Write RegDB's ten splits, half the identities to each side; return its pictures."""
+    folders = {Modality.VISIBLE: "Visible", Modality.INFRARED: "Thermal"}
+    shots: list[_Shot] = []
+    for modality, name in folders.items():
+        camera, letter = draw_camera(seed, 1, modality), name[0].lower()
+        of = [
+            [
+                _Shot(
+                    f"{name}/{who + 1}/{letter}_{who * images + image + 1:05d}_{who + 1}.bmp",
+                    who,
+                    camera,
+                    image,
+                )
+                for image in range(images)
+            ]
+            for who in range(identities)
+        ]
+        for split in range(1, _REGDB_SPLITS + 1):
+            order = _shuffled(seed, identities, split)
+            half = identities // 2
+            for side, members in (("train", order[:half]), ("test", order[half:])):
+                lines = [f"{shot.path} {label}" for label, who in enumerate(members) for shot in of[who]]
+                _write_lines(folder / "idx" / f"{side}_{name.lower()}_{split}.txt", lines)
+        shots += [shot for group in of for shot in group]
+    return shots
+
+
+def _plan_llcm(folder: Path, identities: int, images: int, seed: int) -> list[_Shot]:
+    """Write LLCM's lists (about 2 in 3 identities to train); return its pictures."""
+    order = _shuffled(seed, identities)
+    held_out = max(2, round(identities / 3))
+    test, train = sorted(order[:held_out]), sorted(order[held_out:])
+    _write_lines(folder / "idx" / "test_id.txt", [",".join(str(identity + 1) for identity in test)])
+    shots: list[_Shot] = []
+    for modality, short in ((Modality.VISIBLE, "vis"), (Modality.INFRARED, "nir")):
+        cameras = [draw_camera(seed, number, modality) for number in _LLCM_CAMERAS]
+        lines: list[str] = []
+        for label, identity in enumerate(train):
+            taken = [shot for camera in cameras for shot in _llcm_shots(short, identity, camera, images)]
+            lines += [f"{shot.path} {label}" for shot in taken]
+            shots += taken
+        _write_lines(folder / "idx" / f"train_{short}.txt", lines)
+        for camera in cameras:
+            for identity in test:
+                shots += _llcm_shots(f"test_{short}/cam{camera.number}", identity, camera, images)
+    return shots
+
+
+def _llcm_shots(parent: str, identity: int, camera: Camera, images: int) -> list[_Shot]:
+    name = f"{identity + 1:04d}"
+    return [
+        _Shot(f"{parent}/{name}/{name}_c{camera.number}_{image + 1:04d}.jpg", identity, camera, image)
+        for image in range(images)
+    ]
+
+
+_Visit = tuple[datetime, _Shot, str]
+
+
+def _plan_site(identities: int, images: int, seed: int, first_identity: int) -> list[_Visit]:
+    """When each picture of the site is taken, with its track, in order of capture."""
+    rng = generator(seed, _SITE_STREAM, first_identity)
+    numbers = iter(rng.choice(10**8, identities * images * len(_SITE_CAMERAS), replace=False).tolist())
+    visits: list[_Visit] = []
+    for place, (number, modality) in enumerate(_SITE_CAMERAS.items(), start=1):
+        camera = draw_camera(seed, number, modality)
+        opens_h, hours = (8, 9) if modality is Modality.VISIBLE else (21, 7)
+        starts = _SITE_DAY + timedelta(hours=opens_h)
+        seconds = rng.uniform(0, hours * 3600 - 2 * images, identities).round(1)
+        for track, who in enumerate(np.argsort(seconds, kind="stable").tolist(), start=1):
+            for image in range(images):
+                moment = starts + timedelta(seconds=float(seconds[who]) + 1.5 * image)
+                shot = _Shot(f"cam{place}/{next(numbers):08d}.jpg", first_identity + who, camera, image)
+                visits.append((moment, shot, f"cam{place}-track{track:04d}"))
+    return sorted(visits, key=lambda visit: (visit[0], visit[1].path))
+
+
+def _write_manifest(path: Path, visits: list[_Visit]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_MANIFEST)
+        for moment, shot, track in visits:
+            camera_id = shot.path.split("/")[0]
+            captured_at = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            image_id = shot.path.removesuffix(".jpg").replace("/", "-")
+            person_id = f"p{shot.identity + 1:04d}"
+            writer.writerow(
+                (shot.path, camera_id, shot.camera.modality, captured_at, image_id, person_id, track)
+            )

@@ -1,0 +1,1 @@
+"""The networks: the three-stream AGW encoder and its parts."""
