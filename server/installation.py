@@ -41,7 +41,7 @@ def check_runtimes(installed: Collection[str]) -> None:
         if not present:
             raise MissingExtra(
                 f"{runtime} is not installed; install one of the extras: "
-                "pip install 'peca[cpu]' or pip install 'peca[gpu]'"
+                "pip install '.[cpu]' or pip install '.[gpu]' in PECA's checkout"
             )
         if len(present) > 1:
             raise InstallationInvalid(

@@ -1,17 +1,22 @@
 """How much of a request is read."""
 
+import asyncio
+from contextlib import suppress
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.problems import BODY_TOO_LARGE, problem_response
 
+_DISCARD_LIMIT_S = 5.0
+
 
 class BodyLimit:
     """ASGI middleware that refuses a body beyond ``max_bytes``, by its length or while it comes in.
 
-    An answer that leaves before the body was read to its end closes the connection, so that nothing
-    more of it needs reading.
+    Many clients read the answer only once their body is sent, so as much again is thrown away unread
+    before the refusal. An answer that leaves before the body came to its end closes the connection.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
@@ -32,10 +37,12 @@ class BodyLimit:
             nonlocal received, unread
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise HTTPException(413, self._detail())
             if message["type"] == "http.request" and not message.get("more_body", False):
                 unread = False
+            if received > self._max_bytes:
+                if unread:
+                    unread = not await self._discard(receive)
+                raise HTTPException(413, self._detail())
             return message
 
         async def send_closing(message: Message) -> None:
@@ -44,10 +51,23 @@ class BodyLimit:
             await send(message)
 
         if announced.isdecimal() and int(announced) > self._max_bytes:
+            unread = not await self._discard(receive)
             response = problem_response(BODY_TOO_LARGE.problem(self._detail()))
             await response(scope, receive_counted, send_closing)
         else:
             await self._app(scope, receive_counted, send_closing)
+
+    async def _discard(self, receive: Receive) -> bool:
+        """Throw away what still comes, within bounds of bytes and time; whether the body came to its end."""
+        left = self._max_bytes
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_LIMIT_S):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return True
+        return False
 
     def _detail(self) -> str:
         return f"expected a body of at most {self._max_bytes:,} bytes; send less at once"

@@ -10,7 +10,7 @@ try:
     import faiss
 except ImportError as error:
     raise MissingExtra(
-        "an embedded gallery needs FAISS; install it with: pip install 'peca[cpu]' (or 'peca[gpu]')"
+        "an embedded gallery needs FAISS; install it: pip install '.[cpu]' (or '.[gpu]') in PECA's checkout"
     ) from error
 
 _SPARE = 32

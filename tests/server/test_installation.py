@@ -19,7 +19,7 @@ def test_one_build_of_each_is_right(installed: set[str]) -> None:
 
 
 def test_none_and_both_are_named() -> None:
-    with pytest.raises(MissingExtra, match=r"FAISS is not installed.*peca\[cpu\]"):
+    with pytest.raises(MissingExtra, match=r"FAISS is not installed.*\.\[cpu\]"):
         check_runtimes({"onnxruntime"})
     with pytest.raises(InstallationInvalid, match="found onnxruntime and onnxruntime-gpu"):
         check_runtimes({"onnxruntime", "onnxruntime-gpu", "faiss-cpu"})

@@ -1,0 +1,588 @@
+"""The command line of the engine, ``peca``; each command imports what it needs, so that help is quick."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from index.errors import GalleryUnavailable, InvalidInput, MissingExtra, PecaError
+from index.protocols import MODES, Draws
+from index.space import Modality
+from training.datasets.tree import Layout
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from clients.uploads import Uploads
+    from peca_client import IngestReport
+
+app = typer.Typer(
+    name="peca",
+    help="Find a person across the day and night cameras of a site.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+dataset_app = typer.Typer(help="Look at data set trees on disk.", no_args_is_help=True)
+app.add_typer(dataset_app, name="dataset")
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+class Part(StrEnum):
+    """Which part of a data set tree is ingested."""
+
+    TRAIN = "train"
+    TEST = "test"
+    ALL = "all"
+
+
+GALLERY_HELP = "Address of the gallery: embedded:FOLDER."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``peca``; exits with 0, with 1 where something failed, with 2 where the command line is wrong.
+
+    Args:
+        arguments: The words after ``peca``; those of the process where not given.
+    """
+    try:
+        app(args=arguments)
+    except Exception as error:
+        if not _is_foreseen(error):
+            raise
+        print(f"peca: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _is_foreseen(error: Exception) -> bool:
+    """Whether the message alone tells the user what to do; anything else is a fault and keeps its trace."""
+    if isinstance(error, (PecaError, OSError)):
+        return True
+    from peca_client import PecaClientError
+
+    return isinstance(error, PecaClientError)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected ISO 8601 such as 2026-05-01T18:00:00Z, got {text!r}") from None
+    if moment.utcoffset() is None:
+        raise typer.BadParameter(f"expected a time zone, as in {text}Z or {text}+02:00")
+    return moment
+
+
+def _protocol(name: str) -> str:
+    if name not in MODES:
+        raise typer.BadParameter(f"expected one of {', '.join(MODES)}; got {name!r}")
+    return name
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(f"peca {version('peca')}")
+    except PackageNotFoundError:
+        print("peca, an uninstalled source tree")
+    raise typer.Exit
+
+
+Url = Annotated[
+    str, typer.Option("--url", envvar="PECA_URL", help="Where the server listens.", show_default=True)
+]
+ApiKey = Annotated[
+    str,
+    typer.Option(
+        "--api-key",
+        envvar="PECA_API_KEY",
+        help="The server prints one at its first start. The variable keeps it out of the process list.",
+    ),
+]
+TimeoutS = Annotated[
+    float, typer.Option("--timeout-s", min=0.1, help="Longest wait for one answer, in seconds.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+LayoutOption = Annotated[Layout, typer.Option(help="Whose folder layout the tree follows.")]
+Split = Annotated[int, typer.Option(min=1, max=10, help="RegDB's split, 1 to 10.")]
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_TIMEOUT_S = 60.0
+
+
+@app.callback()
+def peca(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find a person across the day and night cameras of a site.
+
+    Begin with `peca serve`, fill its gallery with `peca ingest`, ask it with `peca search`.
+    """
+
+
+@app.command()
+def serve(
+    gallery: Annotated[
+        str | None, typer.Option(show_default="PECA_GALLERY or embedded:peca-data", help=GALLERY_HELP)
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="PECA_ENCODER or the bundle that ships", help="Folder of the encoder bundle."
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(show_default="PECA_HOST or 127.0.0.1", help="Address to listen on.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            show_default="PECA_PORT or 8000", min=0, max=65535, help="Port to listen on; 0 takes a free one."
+        ),
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(show_default="PECA_PROVIDER or auto", help="What runs the encoder: auto, cuda or cpu."),
+    ] = None,
+) -> None:
+    """Serve a gallery over HTTP until interrupted.
+
+    The first start makes an admin key and prints it once. Every other setting is an environment
+    variable PECA_ + its name.
+
+    Example: peca serve --gallery embedded:site --port 8080
+    """
+    from pydantic import ValidationError
+
+    _need("onnxruntime", "cpu")
+    from server.app import serve as run_server
+    from server.schemas import validation_errors
+    from server.settings import Settings
+
+    options: dict[str, Any] = {
+        "gallery": gallery,
+        "encoder": encoder,
+        "host": host,
+        "port": port,
+        "provider": provider,
+    }
+    try:
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        told = "; ".join(f"{one['at']}: {one['message']}" for one in validation_errors(list(error.errors())))
+        raise InvalidInput(f"a setting is wrong: {told}") from None
+    run_server(settings)
+
+
+@app.command()
+def ingest(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, readable=True, help="A folder of images, a CSV manifest, or a data set tree."
+        ),
+    ],
+    api_key: ApiKey,
+    url: Url = DEFAULT_URL,
+    camera_id: Annotated[str | None, typer.Option(help="The camera of a folder's images.")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="The light of a folder's images.")] = None,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(help="PATH is a data set tree of this layout; its images get their identities."),
+    ] = None,
+    split_name: Annotated[Part, typer.Option(help="Which part of the tree.")] = Part.TEST,
+    split: Split = 1,
+    batch_size: Annotated[int, typer.Option(min=1, max=256, help="Most images of one request.")] = 32,
+    timeout_s: TimeoutS = DEFAULT_TIMEOUT_S,
+    as_json: AsJson = False,
+) -> None:
+    """Store images in a server's gallery.
+
+    A folder needs --camera-id and --modality; its images are dated by EXIF, else by their files.
+    A CSV manifest has the columns filename, camera_id, modality, captured_at, and if wanted
+    image_id, person_id, track_id, source. Running it again stores nothing twice. Ends with 1 where
+    an image was refused; the others are stored all the same.
+
+    Example: peca ingest photos --camera-id gate-1 --modality visible
+    """
+    from clients.tables import ingest_json, print_ingest, print_json
+
+    found = _uploads(path, camera_id, modality, layout, split_name, split)
+    report = _send(found, url, api_key, batch_size, timeout_s)
+    if as_json:
+        print_json(ingest_json(report))
+    else:
+        print_ingest(report)
+    if report.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    image: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A crop of one person.")
+    ],
+    query_modality: Annotated[Modality, typer.Option(help="The light of IMAGE.")],
+    api_key: ApiKey,
+    url: Url = DEFAULT_URL,
+    gallery_modality: Annotated[
+        Modality | None, typer.Option(show_default="the other one", help="Which images to look in.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
+    camera_id: Annotated[
+        list[str] | None, typer.Option(help="Only this camera; may stand several times.")
+    ] = None,
+    exclude_camera_id: Annotated[
+        list[str] | None, typer.Option(help="Not this camera; may stand several times.")
+    ] = None,
+    after: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=_instant, metavar="INSTANT", help="Captured then or later, e.g. 2026-05-01T18:00:00Z."
+        ),
+    ] = None,
+    before: Annotated[
+        datetime | None, typer.Option(parser=_instant, metavar="INSTANT", help="Captured before then.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Only results of at least this cosine similarity.")
+    ] = None,
+    case: Annotated[str | None, typer.Option(help="The case, for the audit log.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why you search, for the audit log.")] = None,
+    timeout_s: TimeoutS = DEFAULT_TIMEOUT_S,
+    as_json: AsJson = False,
+) -> None:
+    """Find the person of an image in the other modality, best match first.
+
+    Example: peca search suspect.jpg --query-modality visible --after 2026-05-01T18:00:00Z
+    """
+    from clients.tables import print_hits, print_json, search_json
+    from peca_client import PecaClient
+
+    with PecaClient(url, api_key, timeout_s=timeout_s) as client:
+        result = client.search(
+            image,
+            query_modality,
+            gallery_modality=gallery_modality,
+            limit=limit,
+            camera_ids=camera_id or None,
+            exclude_camera_ids=exclude_camera_id or None,
+            after=after,
+            before=before,
+            score_threshold=threshold,
+            case=case,
+            reason=reason,
+        )
+    if as_json:
+        print_json(search_json(result))
+    else:
+        print_hits(result)
+
+
+@app.command()
+def evaluate(
+    gallery: Annotated[str, typer.Option(envvar="PECA_GALLERY", help=GALLERY_HELP)] = "embedded:peca-data",
+    protocol: Annotated[
+        str, typer.Option(parser=_protocol, metavar="NAME", help=f"The test: {', '.join(MODES)}.")
+    ] = "plain",
+    query_modality: Annotated[
+        Modality | None, typer.Option(show_default="the protocol's", help="Whose images ask.")
+    ] = None,
+    shots: Annotated[int, typer.Option(min=1, help="Gallery images drawn per camera and identity.")] = 1,
+    trials: Annotated[int, typer.Option(min=1, help="Draws to average over.")] = 10,
+    draws: Annotated[
+        Draws, typer.Option(help="How galleries are drawn: by seed, or by SYSU-MM01's file.")
+    ] = Draws.SEEDED,
+    rand_perm: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="SYSU-MM01's rand_perm_cam.mat, for official draws."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Also write the JSON to this file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the vectors of a gallery by a published protocol.
+
+    The gallery's images need person labels, as `peca ingest --layout` gives them. It is opened
+    read-only, beside a running server too.
+
+    Example: peca evaluate --gallery embedded:sysu --protocol sysu-all --shots 1 --trials 10
+    """
+    import json
+    from contextlib import closing
+
+    from clients.tables import print_evaluation, print_json
+    from index.evaluation import evaluate_gallery
+    from index.gallery import open_gallery, stored_spec
+
+    spec = stored_spec(gallery)
+    if spec is None:
+        raise GalleryUnavailable(
+            f"there is no gallery at {gallery} yet; fill one with `peca serve` and `peca ingest`"
+        )
+    with closing(open_gallery(gallery, spec, read_only=True)) as opened:
+        report = evaluate_gallery(
+            opened, protocol, query_modality, shots=shots, trials=trials, draws=draws, rand_perm=rand_perm
+        )
+    if out is not None:
+        out.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_evaluation(report)
+
+
+@app.command()
+def synth(
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder to write; must be empty or not there yet.")
+    ],
+    layout: LayoutOption = Layout.SYSU,
+    identities: Annotated[int, typer.Option(min=4, help="How many people.")] = 40,
+    images_per_camera: Annotated[int, typer.Option(min=1, help="Images of each person by each camera.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same people.")] = 0,
+) -> None:
+    """Draw synthetic people and write them as a data set tree.
+
+    Example: peca synth --out tree --layout sysu --identities 40 --images-per-camera 4 --seed 1
+    """
+    from training.datasets.synthetic import write_tree
+
+    with _progress() as progress:
+        task = progress.add_task("draw")
+        pictures = write_tree(
+            out,
+            layout,
+            identities,
+            images_per_camera,
+            seed,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    print(f"wrote a synthetic {layout} tree of {identities} people, {pictures:,} pictures, to {out}")
+
+
+@app.command()
+def train(
+    root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The data set tree.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the run.")],
+    recipe: Annotated[
+        str, typer.Option(help="A recipe that ships (M1, demo), or the path of a .toml file.")
+    ] = "M1",
+    dataset: Annotated[Layout, typer.Option(help="Whose folder layout the tree follows.")] = Layout.SYSU,
+    split: Split = 1,
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default="the recipe's", help="resnet18, resnet34 or resnet50."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A torchvision ResNet's state to start from."),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="Number format of the network: fp32 or bf16.")
+    ] = "fp32",
+    device: Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1.")] = "cpu",
+    seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Stop, at a checkpoint, when the run has done so many steps.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+    training_set: Annotated[
+        str, typer.Option(show_default="layout and folder", help="The data in words, for the manifest.")
+    ] = "",
+) -> None:
+    """Train an encoder on a data set tree; needs the extra [train].
+
+    OUT gets last.pt, best.pt (best mAP on training identities that are held out; the test set is
+    never looked at), log.jsonl and the decoded images.
+
+    Example: peca train --recipe M1 --dataset sysu --root SYSU-MM01 --out runs/m1 --device cuda
+    """
+    _need("torch", "train")
+    from clients.runs import run_training
+    from training.datasets.reader import read_dataset
+    from training.recipe import Backbone, load_recipe
+    from training.trainer import ArithmeticForm, TrainOptions
+
+    chosen = load_recipe(recipe)
+    if backbone is not None:
+        chosen = chosen.with_backbone(_member(Backbone, "--backbone", backbone))
+    best = run_training(
+        TrainOptions(
+            chosen,
+            read_dataset(dataset, root, split=split),
+            out,
+            seed=seed,
+            max_steps=max_steps,
+            resume=resume,
+            weights=weights,
+            arithmetic=_member(ArithmeticForm, "--precision", precision),
+            device=device,
+            training_set=training_set,
+        )
+    )
+    print(f"best checkpoint: {best}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder of `peca train`.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the bundle; must be empty or new.")],
+    precision: Annotated[
+        str, typer.Option(metavar="LIST", help="The forms to keep, of fp32 and int8.")
+    ] = "fp32,int8",
+    name: Annotated[
+        str | None, typer.Option(show_default="that of OUT", help="The encoder's name, in its fingerprint.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Freeze the best checkpoint of a run into an encoder bundle; needs the extra [train].
+
+    One bundle serves both modalities. Each form is compared with the trained network on the held-out
+    identities; a bundle that strays is not written.
+
+    Example: peca export runs/m1 --out m1 --precision int8
+    """
+    _need("torch", "train")
+    from clients.tables import print_json, print_parity
+    from exporter.bundle import Precision
+    from training.freeze import freeze_run
+
+    forms = [_member(Precision, "--precision", form.strip()) for form in precision.split(",")]
+    bundle = freeze_run(run, out, name=name or out.name, precisions=forms)
+    if as_json:
+        print_json({"fingerprint": bundle.fingerprint, **bundle.manifest.model_dump(mode="json")})
+    else:
+        print_parity(bundle)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder of the site, its gallery and the report.")
+    ] = Path("demo-site"),
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 takes a free one.")] = 0,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="End after the report.")] = False,
+) -> None:
+    """Show the whole way on synthetic people: from image files to ranked answers.
+
+    Draws a small site, ingests it through the HTTP API, searches in both directions, prints rankings
+    and scores, saves contact-sheet.png and report.json in OUT, and leaves the server running.
+
+    Example: peca demo --no-serve --out demo-site
+    """
+    from clients.demo import run_demo
+
+    run_demo(out, host, port, not no_serve)
+
+
+@dataset_app.command("describe")
+def describe_dataset(
+    layout: LayoutOption,
+    root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The tree's top folder.")],
+    split: Split = 1,
+    check_images: Annotated[
+        bool,
+        typer.Option("--check-images", help="Also decode every image; takes minutes on the published sets."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a data set tree and print its counts: training images, identities, and each test's sizes.
+
+    Example: peca dataset describe --layout sysu --root SYSU-MM01 --json
+    """
+    from clients.tables import print_counts, print_json
+    from training.datasets.describe import describe
+    from training.datasets.reader import read_dataset
+
+    counts = describe(read_dataset(layout, root, split=split), check_images=check_images)
+    if as_json:
+        print_json(counts)
+    else:
+        print_counts(counts, f"{layout} tree at {root}")
+
+
+def _need(package: str, extra: str) -> None:
+    if find_spec(package) is None:
+        raise MissingExtra(
+            f"this command needs {package}; install the extra: pip install '.[{extra}]' in PECA's checkout"
+        )
+
+
+def _member(kind: type[_Choice], option: str, name: str) -> _Choice:
+    """The member of a closed set that an option names; the set's module is heavy, so Typer cannot know it."""
+    try:
+        return kind(name)
+    except ValueError:
+        raise typer.BadParameter(f"{option} expects one of {', '.join(kind)}; got {name!r}") from None
+
+
+def _uploads(
+    path: Path,
+    camera_id: str | None,
+    modality: Modality | None,
+    layout: Layout | None,
+    part: Part,
+    split: int,
+) -> "Uploads":
+    """What PATH holds, read as the options say."""
+    from clients.uploads import folder_uploads, manifest_uploads, tree_uploads
+
+    if layout is not None or path.is_file():
+        if camera_id is not None or modality is not None:
+            raise typer.BadParameter(
+                "--camera-id and --modality are for a folder; a manifest or tree says its own"
+            )
+        if layout is None:
+            return manifest_uploads(path)
+        from training.datasets.reader import read_dataset
+
+        dataset = read_dataset(layout, path, split=split)
+        parts = {Part.TRAIN: dataset.train, Part.TEST: dataset.test, Part.ALL: dataset.train + dataset.test}
+        return tree_uploads(parts[part])
+    if camera_id is None or modality is None:
+        raise typer.BadParameter(
+            "a folder needs --camera-id and --modality (or --layout, if it is a data set tree)"
+        )
+    return folder_uploads(path, camera_id, modality)
+
+
+def _send(found: "Uploads", url: str, api_key: str, batch_size: int, timeout_s: float) -> "IngestReport":
+    """Store what was found, under a progress bar where a terminal shows it; the refusals join the report."""
+    from peca_client import IngestReport, PecaClient
+
+    with PecaClient(url, api_key, timeout_s=timeout_s) as client, _progress() as progress:
+        task = progress.add_task("ingest", total=len(found.ready))
+        report = client.ingest(
+            found.ready, batch_size, lambda batch: progress.advance(task, len(batch.items))
+        )
+    return IngestReport.joined([report, IngestReport(found.refused)])
+
+
+def _progress() -> "Progress":
+    """A progress bar on standard error, shown where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+    screen = Console(stderr=True)
+    return Progress(*columns, console=screen, disable=not screen.is_terminal)
+
+
+if __name__ == "__main__":
+    main()

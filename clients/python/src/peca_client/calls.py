@@ -1,0 +1,318 @@
+"""Each route of the API as a pure pair: how its request is built, and how its answer is read.
+
+Nothing here sends anything, so the blocking and the asynchronous client share all of it.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from peca_client.batches import Batch, named, read_image
+from peca_client.errors import ConnectionFailed, InvalidArgument, UnexpectedAnswer, problem_error
+from peca_client.models import (
+    Camera,
+    Image,
+    ImageSource,
+    ImageUpload,
+    IngestItem,
+    IngestReport,
+    IngestStatus,
+    Modality,
+    Readiness,
+    SearchResult,
+    Version,
+)
+from peca_client.retry import RetryPolicy, retry_after_s
+
+_T = TypeVar("_T")
+_File = tuple[str, tuple[str, bytes]]
+
+
+def _succeeded(response: httpx.Response) -> bool:
+    return response.is_success
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[_T]):
+    """One call of the API.
+
+    Attributes:
+        method: The HTTP method.
+        path: Below the server's address.
+        read: From a successful answer to the value.
+        form: The form's fields; a list is a field that stands several times.
+        files: The form's files: field, (file name, bytes).
+        understands: Whether an answer is for ``read``; any other is a problem.
+        retried: Whether a failed attempt is made again.
+    """
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], _T]
+    form: Mapping[str, str | list[str]] | None = None
+    files: Sequence[_File] | None = None
+    understands: Callable[[httpx.Response], bool] = _succeeded
+    retried: bool = True
+
+    def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
+        """The request, by the address and headers of ``http``."""
+        return http.build_request(self.method, self.path, data=self.form, files=self.files)
+
+    def wait_s(
+        self, policy: RetryPolicy, attempt: int, outcome: httpx.Response | httpx.RequestError
+    ) -> float | None:
+        """Seconds until the next attempt, or ``None`` where this outcome stands."""
+        return policy.wait_s(attempt, outcome) if self.retried else None
+
+    def result(self, outcome: httpx.Response | httpx.RequestError) -> _T:
+        """The value of the last attempt's outcome.
+
+        Raises:
+            PecaClientError: There was no answer, a refusal, or an answer of something else than PECA.
+        """
+        if isinstance(outcome, httpx.RequestError):
+            raise _no_answer(outcome) from outcome
+        if outcome.status_code >= 400 and not self.understands(outcome):
+            raise problem_error(outcome.status_code, _problem(outcome), retry_after_s(outcome))
+        try:
+            return self.read(outcome)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UnexpectedAnswer(
+                f"{outcome.request.method} {outcome.request.url} answered {outcome.status_code}, "
+                f"which is no answer of a PECA server ({type(error).__name__}: {error}); check the address"
+            ) from error
+
+
+def search(
+    image: ImageSource,
+    query_modality: str,
+    *,
+    gallery_modality: str | None,
+    limit: int,
+    camera_ids: Sequence[str] | None,
+    exclude_camera_ids: Sequence[str] | None,
+    after: datetime | None,
+    before: datetime | None,
+    score_threshold: float | None,
+    case: str | None,
+    reason: str | None,
+) -> Call[SearchResult]:
+    """``POST /search``; the arguments are those of ``PecaClient.search``."""
+    name, data = read_image(image)
+    form = {
+        "query_modality": _modality(query_modality, "query_modality"),
+        "gallery_modality": None
+        if gallery_modality is None
+        else _modality(gallery_modality, "gallery_modality"),
+        "limit": str(limit),
+        "camera_ids": _strings(camera_ids, "camera_ids"),
+        "exclude_camera_ids": _strings(exclude_camera_ids, "exclude_camera_ids"),
+        "after": None if after is None else _instant(after, "after"),
+        "before": None if before is None else _instant(before, "before"),
+        "score_threshold": None if score_threshold is None else repr(float(score_threshold)),
+        "case": case,
+        "reason": reason,
+    }
+    given = {key: value for key, value in form.items() if value is not None}
+    files = [("image", (name or "image", data))]
+    return Call("POST", "/search", _from_object(SearchResult.from_json), form=given, files=files)
+
+
+def add_images(batch: Batch) -> Call[IngestReport]:
+    """``POST /images`` with the uploads of ``batch``."""
+    if not len(batch):
+        raise InvalidArgument("add_images needs at least one image")
+    # Names of digits pass through every multipart parser; the report gets the uploads' own names back.
+    metadata = [_metadata(one.upload, str(number)) for number, one in enumerate(batch.items)]
+    return Call(
+        "POST",
+        "/images",
+        partial(_read_report, batch=batch),
+        form={"metadata": json.dumps(metadata)},
+        files=[("images", (str(number), one.data)) for number, one in enumerate(batch.items)],
+        understands=_reports,
+    )
+
+
+def image(image_id: str) -> Call[Image]:
+    """``GET /images/{image_id}``."""
+    return Call("GET", _image_path(image_id), _from_object(Image.from_json))
+
+
+def thumbnail(image_id: str) -> Call[bytes]:
+    """``GET /images/{image_id}/thumbnail``."""
+    return Call("GET", _image_path(image_id) + "/thumbnail", _read_picture)
+
+
+def delete_image(image_id: str) -> Call[None]:
+    """``DELETE /images/{image_id}``."""
+    return Call("DELETE", _image_path(image_id), _read_nothing)
+
+
+def cameras() -> Call[tuple[Camera, ...]]:
+    """``GET /cameras``."""
+    return Call("GET", "/cameras", _read_cameras)
+
+
+def version() -> Call[Version]:
+    """``GET /version``."""
+    return Call("GET", "/version", _from_object(Version.from_json))
+
+
+def health() -> Call[bool]:
+    """``GET /healthz``."""
+    return Call("GET", "/healthz", _succeeded, retried=False)
+
+
+def ready() -> Call[Readiness]:
+    """``GET /readyz``; 503 is an answer here, not a failure."""
+    return Call("GET", "/readyz", _read_readiness, understands=_tells_readiness, retried=False)
+
+
+def checked_base_url(base_url: str) -> httpx.URL:
+    """The server's address.
+
+    Raises:
+        InvalidArgument: It is not an http or https address.
+    """
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise InvalidArgument(f"base_url must be an address such as http://127.0.0.1:8000: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InvalidArgument(f"base_url must be an address such as http://127.0.0.1:8000, got {base_url!r}")
+    return url
+
+
+def headers(api_key: str | None) -> dict[str, str]:
+    """The headers of every request.
+
+    Raises:
+        InvalidArgument: The key has characters that no header can carry. The message does not show it.
+    """
+    if api_key is None:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
+        raise InvalidArgument("api_key must be printable ASCII text, such as peca_...")
+    return {"Authorization": f"Bearer {api_key.strip()}"}
+
+
+def _metadata(upload: ImageUpload, filename: str) -> dict[str, str]:
+    members = {
+        "filename": filename,
+        "camera_id": upload.camera_id,
+        "modality": _modality(upload.modality, "modality"),
+        "captured_at": _instant(upload.captured_at, "captured_at"),
+        "image_id": upload.image_id,
+        "person_id": upload.person_id,
+        "track_id": upload.track_id,
+        "source": upload.source,
+    }
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _modality(value: str, name: str) -> str:
+    if value not in tuple(Modality):
+        raise InvalidArgument(f"{name} must be one of {', '.join(Modality)}; got {value!r}")
+    return str(value)
+
+
+def _instant(value: datetime, name: str) -> str:
+    if value.utcoffset() is None:
+        raise InvalidArgument(f"{name} must carry a time zone (for example UTC), got {value.isoformat()}")
+    return value.isoformat()
+
+
+def _strings(values: Sequence[str] | None, name: str) -> list[str] | None:
+    if isinstance(values, str):
+        raise InvalidArgument(f"{name} must be a sequence of strings, got the string {values!r}")
+    if values is not None and not len(values):
+        raise InvalidArgument(f"{name} must name a camera; leave it out to filter by none")
+    return None if values is None else list(values)
+
+
+def _image_path(image_id: str) -> str:
+    if not image_id or image_id in (".", ".."):
+        raise InvalidArgument(f"image_id must name an image, got {image_id!r}")
+    return f"/images/{quote(image_id, safe='')}"
+
+
+def _from_object(read: Callable[[Mapping[str, Any]], _T]) -> Callable[[httpx.Response], _T]:
+    return lambda response: read(_object(response))
+
+
+def _object(response: httpx.Response) -> Mapping[str, Any]:
+    value = response.json()
+    if not isinstance(value, dict):
+        raise TypeError(f"expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _read_report(response: httpx.Response, batch: Batch) -> IngestReport:
+    items = [
+        IngestItem(
+            filename=str(item["filename"]),
+            status=IngestStatus(item["status"]),
+            image_id=item.get("image_id"),
+            problem=item.get("problem"),
+        )
+        for item in _object(response)["items"]
+    ]
+    return named(IngestReport(tuple(items)), batch)
+
+
+def _reports(response: httpx.Response) -> bool:
+    """A batch refused image by image is a problem too, with its report inside."""
+    return response.is_success or "items" in _problem(response)
+
+
+def _read_cameras(response: httpx.Response) -> tuple[Camera, ...]:
+    return tuple(map(Camera.from_json, _object(response)["items"]))
+
+
+def _read_picture(response: httpx.Response) -> bytes:
+    kind = response.headers.get("content-type", "")
+    if not kind.startswith("image/"):
+        raise ValueError(f"expected an image, got {kind or 'no content type'}")
+    return response.content
+
+
+def _read_nothing(response: httpx.Response) -> None:
+    if not response.is_success:
+        raise ValueError("expected a success")
+
+
+def _tells_readiness(response: httpx.Response) -> bool:
+    return response.is_success or response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+
+
+def _read_readiness(response: httpx.Response) -> Readiness:
+    if response.is_success:
+        return Readiness(True)
+    return Readiness(False, str(_problem(response).get("detail") or "not ready"))
+
+
+def _problem(response: httpx.Response) -> Mapping[str, Any]:
+    """The problem+json of an answer, or one made of its status where a proxy answered instead."""
+    try:
+        return _object(response)
+    except (TypeError, ValueError):
+        return {"status": response.status_code, "title": response.reason_phrase}
+
+
+def _no_answer(error: httpx.RequestError) -> ConnectionFailed | UnexpectedAnswer:
+    url = error.request.url
+    what = str(error) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        return ConnectionFailed(
+            f"{url} did not answer in time ({type(error).__name__}); is the server overloaded?"
+        )
+    if isinstance(error, httpx.TransportError):
+        return ConnectionFailed(f"no answer from {url}: {what}; is a PECA server running there?")
+    return UnexpectedAnswer(f"{url} answered with what cannot be read: {what}; check the address")

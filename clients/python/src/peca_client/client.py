@@ -1,0 +1,204 @@
+"""The client that blocks."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import count
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from peca_client import calls
+from peca_client.batches import Batch, batches, refusal
+from peca_client.calls import Call
+from peca_client.errors import TooLarge
+from peca_client.models import (
+    Camera,
+    Image,
+    ImageSource,
+    ImageUpload,
+    IngestReport,
+    Readiness,
+    SearchResult,
+    Version,
+)
+from peca_client.retry import RetryPolicy
+
+_T = TypeVar("_T")
+
+
+class PecaClient:
+    """A PECA server, over HTTP; safe to call from several threads. Use it in a ``with`` statement.
+
+    A call that meets no answer, 429 or 503 is tried again after a growing wait, or after the
+    ``Retry-After`` that the server asks for; every call may safely be sent twice.
+
+    Args:
+        base_url: Where the server listens, e.g. ``http://127.0.0.1:8000``.
+        api_key: Sent as ``Authorization: Bearer``; only ``health`` and ``ready`` do without.
+        timeout_s: Longest wait for each of connection, sending and answer.
+        retries: How many times a failed call is tried again.
+        transport: What carries the requests; httpx's own where not given.
+
+    Raises:
+        InvalidArgument: The address or the key cannot be one.
+
+    Every method raises ``PecaClientError``; ``peca_client.errors`` draws the tree.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retries: int = 3,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._policy = RetryPolicy(retries)
+        self._http = httpx.Client(
+            base_url=calls.checked_base_url(base_url),
+            headers=calls.headers(api_key),
+            timeout=timeout_s,
+            transport=transport,
+        )
+
+    def search(
+        self,
+        image: ImageSource,
+        query_modality: str,
+        *,
+        gallery_modality: str | None = None,
+        limit: int = 20,
+        camera_ids: Sequence[str] | None = None,
+        exclude_camera_ids: Sequence[str] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        score_threshold: float | None = None,
+        case: str | None = None,
+        reason: str | None = None,
+    ) -> SearchResult:
+        """Find the person of ``image`` in the gallery, ranked by cosine similarity.
+
+        Args:
+            image: The query, a crop of one person: bytes, path or open binary file.
+            query_modality: The light of the query, ``visible`` or ``infrared``.
+            gallery_modality: Which images to look in; the other modality where not given.
+            limit: Most results.
+            camera_ids: Only images of these cameras.
+            exclude_camera_ids: No image of these cameras.
+            after: Captured at this instant or later; must carry a time zone.
+            before: Captured before this instant; must carry a time zone.
+            score_threshold: Only images with at least this cosine similarity.
+            case: The case that this search belongs to, for the audit log.
+            reason: Why it is made, for the audit log.
+        """
+        return self._send(
+            calls.search(
+                image,
+                query_modality,
+                gallery_modality=gallery_modality,
+                limit=limit,
+                camera_ids=camera_ids,
+                exclude_camera_ids=exclude_camera_ids,
+                after=after,
+                before=before,
+                score_threshold=score_threshold,
+                case=case,
+                reason=reason,
+            )
+        )
+
+    def add_images(self, items: Sequence[ImageUpload]) -> IngestReport:
+        """Store images in one request; bad ones are refused one by one, the good ones are stored.
+
+        Images that are stored already stay as they are, so the same call may be made again.
+        """
+        return self._send(calls.add_images(Batch.read(items)))
+
+    def ingest(
+        self,
+        items: Iterable[ImageUpload],
+        batch_size: int = 32,
+        on_progress: Callable[[IngestReport], None] | None = None,
+    ) -> IngestReport:
+        """Store any number of images, batch by batch; only one batch is held in memory.
+
+        Args:
+            items: The images; read as they are needed.
+            batch_size: Most images of one request; large files make smaller batches.
+            on_progress: Called with each batch's own report.
+
+        Returns:
+            What became of every image.
+        """
+        reports = []
+        for batch in batches(items, batch_size):
+            reports.append(self._ingest_batch(batch))
+            if on_progress is not None:
+                on_progress(reports[-1])
+        return IngestReport.joined(reports)
+
+    def _ingest_batch(self, batch: Batch) -> IngestReport:
+        try:
+            return self._send(calls.add_images(batch))
+        except TooLarge as error:
+            if len(batch) == 1:
+                return refusal(batch, error)
+            return IngestReport.joined([self._ingest_batch(half) for half in batch.halves()])
+
+    def image(self, image_id: str) -> Image:
+        """What the gallery knows of one image."""
+        return self._send(calls.image(image_id))
+
+    def thumbnail(self, image_id: str) -> bytes:
+        """A small JPEG of one image."""
+        return self._send(calls.thumbnail(image_id))
+
+    def delete_image(self, image_id: str) -> None:
+        """Remove one image for good; ``NotFound`` where there is none (any more)."""
+        self._send(calls.delete_image(image_id))
+
+    def cameras(self) -> tuple[Camera, ...]:
+        """The cameras of the gallery."""
+        return self._send(calls.cameras())
+
+    def version(self) -> Version:
+        """Which server this is, and which encoder it searches with."""
+        return self._send(calls.version())
+
+    def health(self) -> bool:
+        """Whether the server's process answers; asked once, without retries."""
+        return self._send(calls.health())
+
+    def ready(self) -> Readiness:
+        """Whether the server can search now; asked once, without retries."""
+        return self._send(calls.ready())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _send(self, call: Call[_T]) -> _T:
+        for attempt in count():
+            try:
+                outcome: httpx.Response | httpx.RequestError = self._http.send(call.request(self._http))
+            except httpx.RequestError as error:
+                outcome = error
+            wait_s = call.wait_s(self._policy, attempt, outcome)
+            if wait_s is None:
+                break
+            time.sleep(wait_s)
+        return call.result(outcome)

@@ -1,0 +1,56 @@
+"""When to try a call again, and how long to wait before."""
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+RETRIED_STATUSES = frozenset({429, 503})
+HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential back-off with jitter; a ``Retry-After`` of the server is honoured.
+
+    Attributes:
+        retries: How many times a call is tried again after its first attempt.
+        first_wait_s: The longest wait before the first retry; it doubles with each.
+        longest_wait_s: No back-off is longer; a ``Retry-After`` beyond it ends the retries.
+    """
+
+    retries: int = 3
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 30.0
+
+    def wait_s(self, attempt: int, outcome: httpx.Response | httpx.RequestError) -> float | None:
+        """Seconds to wait after attempt number ``attempt`` (from 0), or ``None`` to give the outcome back."""
+        if attempt >= self.retries or not _worth_retrying(outcome):
+            return None
+        asked = retry_after_s(outcome) if isinstance(outcome, httpx.Response) else None
+        if asked is not None:
+            return asked if asked <= self.longest_wait_s else None
+        ceiling = min(self.longest_wait_s, self.first_wait_s * 2.0**attempt)
+        return random.uniform(ceiling / 2, ceiling)
+
+
+def _worth_retrying(outcome: httpx.Response | httpx.RequestError) -> bool:
+    if isinstance(outcome, httpx.Response):
+        return outcome.status_code in RETRIED_STATUSES
+    return isinstance(outcome, httpx.TransportError) and not isinstance(outcome, HOPELESS)
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """The ``Retry-After`` of an answer in seconds from now; ``None`` where none can be read."""
+    value = response.headers.get("retry-after")
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
