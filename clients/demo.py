@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -82,6 +83,8 @@ def run_demo(out: Path, host: str, port: int, serve: bool) -> None:
         PecaError: The server did not start, or refused an image.
     """
     console = Console()
+    # Whoever ends the demonstration by SIGTERM must not leave its server behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.print(
         f"[bold]PECA demonstration[/] on [bold]synthetic[/] people: {IDENTITIES} identities that the "
         "encoder never saw, 2 visible and 2 infrared cameras"

@@ -15,8 +15,9 @@ _DISCARD_LIMIT_S = 5.0
 class BodyLimit:
     """ASGI middleware that refuses a body beyond ``max_bytes``, by its length or while it comes in.
 
-    Many clients read the answer only once their body is sent, so as much again is thrown away unread
-    before the refusal. An answer that leaves before the body came to its end closes the connection.
+    Many clients look for an answer only once their body is sent, so a body that is not far beyond the
+    limit is thrown away as it comes, within bounds of bytes and time, and then refused. An answer that
+    leaves before the body came to its end closes the connection.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
@@ -41,7 +42,7 @@ class BodyLimit:
                 unread = False
             if received > self._max_bytes:
                 if unread:
-                    unread = not await self._discard(receive)
+                    unread = not await _discard(receive, self._max_bytes // 4)
                 raise HTTPException(413, self._detail())
             return message
 
@@ -51,23 +52,25 @@ class BodyLimit:
             await send(message)
 
         if announced.isdecimal() and int(announced) > self._max_bytes:
-            unread = not await self._discard(receive)
+            if int(announced) <= 2 * self._max_bytes:
+                unread = not await _discard(receive, int(announced))
             response = problem_response(BODY_TOO_LARGE.problem(self._detail()))
             await response(scope, receive_counted, send_closing)
         else:
             await self._app(scope, receive_counted, send_closing)
 
-    async def _discard(self, receive: Receive) -> bool:
-        """Throw away what still comes, within bounds of bytes and time; whether the body came to its end."""
-        left = self._max_bytes
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DISCARD_LIMIT_S):
-                while left > 0:
-                    message = await receive()
-                    left -= len(message.get("body", b""))
-                    if not message.get("more_body", False):
-                        return True
-        return False
-
     def _detail(self) -> str:
         return f"expected a body of at most {self._max_bytes:,} bytes; send less at once"
+
+
+async def _discard(receive: Receive, at_most: int) -> bool:
+    """Throw away what still comes of a body, within bounds; whether it came to its end."""
+    left = at_most
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_LIMIT_S):
+            while left >= 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return True
+    return False

@@ -26,9 +26,9 @@ def readyz(parts: OpenParts) -> Health:
     return Health(status="ok")
 
 
-@router.get("/version", summary="What runs here")
+@open_router.get("/version", summary="What runs here")
 def what_runs(parts: OpenParts) -> Version:
-    """The engine's version, the encoder and what runs it, and the gallery's engine."""
+    """The engine's version, the encoder and what runs it, and the gallery's engine; needs no key."""
     return Version(
         version=_engine_version(),
         encoder=parts.encoder.spec.encoder,

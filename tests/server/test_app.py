@@ -43,7 +43,7 @@ def test_a_gallery_of_another_encoder_is_refused(settings: Settings) -> None:
 def test_probes_and_version(site: Site) -> None:
     assert httpx.get(f"{site.http.base_url}/healthz").json() == {"status": "ok"}
     assert httpx.get(f"{site.http.base_url}/readyz").json() == {"status": "ok"}
-    version = site.http.get("/version").json()
+    version = httpx.get(f"{site.http.base_url}/version").json()
     assert version["encoder"] == "grey-pixels-32x16"
     assert (version["provider"], version["gallery"]) == ("numpy", "memory")
 

@@ -1,5 +1,6 @@
 """Bad input: each kind has its own problem, and the server goes on."""
 
+import asyncio
 import io
 import struct
 import zlib
@@ -146,3 +147,16 @@ def test_a_huge_image_takes_no_memory(launch: Callable[[], Process]) -> None:
         assert_problem(site.search(huge_png()), 413, "image-too-many-pixels")
     assert process.peak_bytes() - before < 50 * 1024 * 1024
     assert len(site.search(picture(0)).json()["items"]) == 1
+
+
+def test_a_client_that_sends_all_before_it_listens_learns_that_its_body_is_too_large(
+    start: Callable[..., Site],
+) -> None:
+    # asyncio's client drops an answer that comes with a reset, as one to an unread body does.
+    async def send(site: Site) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=site.http.base_url, headers=site.http.headers) as http:
+            return await http.post("/images", files={"images": ("a.jpg", bytes(150_000))})
+
+    site = start(max_request_bytes=100_000)
+    for _ in range(5):
+        assert_problem(asyncio.run(send(site)), 413, "body-too-large")

@@ -1,0 +1,32 @@
+# Two targets: `docker build --target cpu .` (the default) and `--target gpu`.
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY . .
+RUN python -m venv /opt/peca
+ENV PATH=/opt/peca/bin:$PATH
+
+FROM build AS build-cpu
+RUN pip install --no-cache-dir -c constraints.txt '.[cpu]'
+
+FROM build AS build-gpu
+RUN pip install --no-cache-dir '.[gpu]'
+
+FROM python:3.12-slim AS base
+RUN useradd --system --uid 10001 --home-dir /var/lib/peca --create-home peca
+ENV PATH=/opt/peca/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PECA_GALLERY=embedded:/var/lib/peca/gallery \
+    PECA_HOST=0.0.0.0
+WORKDIR /var/lib/peca
+VOLUME /var/lib/peca
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+USER peca
+CMD ["peca", "serve"]
+
+FROM base AS gpu
+COPY --from=build-gpu /opt/peca /opt/peca
+
+FROM base AS cpu
+COPY --from=build-cpu /opt/peca /opt/peca
