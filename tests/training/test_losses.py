@@ -1,6 +1,7 @@
 """Each loss term against a plain loop in float64, in the empty case, in half precision, backward."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,12 @@ import torch
 
 from index.errors import InvalidInput
 from training.losses.ce import identity_cross_entropy
+from training.losses.ins import instance_contrastive
+from training.losses.mix import mix_distance
+from training.losses.mod import modality_contrastive
 from training.losses.objective import TERMS, Objective
-from training.losses.term import StepOutputs
+from training.losses.sim import global_local_similarity
+from training.losses.term import Generated, Need, StepOutputs
 from training.losses.triplet import batch_hard_triplet, weighted_triplet
 from training.models.encoder import Encoded
 
@@ -114,18 +119,180 @@ def test_coinciding_features_have_finite_gradients():
     assert torch.isfinite(features.grad).all()
 
 
+def plain_similarity(mapped, local):
+    terms = []
+    for one, other in zip(mapped.flatten(1).tolist(), local.flatten(1).tolist(), strict=True):
+        product = sum(a * b for a, b in zip(one, other, strict=True))
+        terms.append(-product / math.hypot(*one) / math.hypot(*other))
+    return sum(terms) / len(terms)
+
+
+def unit_rows(values):
+    return [[one / math.hypot(*row) for one in row] for row in values.tolist()]
+
+
+def plain_mix(visible, infrared, generated, margin, form):
+    total = 0.0
+    for real in (visible, infrared):
+        off = [math.dist(a, b) - margin for a, b in zip(unit_rows(real), unit_rows(generated), strict=True)]
+        total += sum(max(one, 0) if form == "hinge" else abs(one) for one in off) / len(off)
+    return total
+
+
+def plain_instance(features, labels, num_negatives, temperature):
+    rows, terms = unit_rows(features), []
+    for i, anchor in enumerate(rows):
+        cosines = [sum(a * b for a, b in zip(anchor, row, strict=True)) for row in rows]
+        positives = [cosines[k] for k in range(len(rows)) if k != i and labels[k] == labels[i]]
+        negatives = sorted((cosines[k] for k in range(len(rows)) if labels[k] != labels[i]), reverse=True)
+        if positives:
+            top = math.exp(min(positives) / temperature)
+            below = sum(math.exp(one / temperature) for one in negatives[:num_negatives])
+            terms.append(-math.log(top / (top + below)))
+    return sum(terms) / len(terms)
+
+
+def plain_modality(features, labels, modality, centroids, temperature):
+    terms = []
+    for row, label, own in zip(unit_rows(features), labels.tolist(), modality.tolist(), strict=True):
+        weigh = [
+            [math.exp(sum(a * b for a, b in zip(row, one, strict=True)) / temperature) for one in side]
+            for side in centroids.tolist()
+        ]
+        positives = [weigh[0][label], weigh[1][label]]
+        below = sum(positives) + sum(one for k, one in enumerate(weigh[own]) if k != label)
+        terms.append(-sum(math.log(one / below) for one in positives) / 2)
+    return sum(terms) / len(terms)
+
+
+def unit_centroids(seed, classes=5, dim=16):
+    rows = torch.from_numpy(np.random.default_rng(seed + 100).normal(size=(2, classes, dim)))
+    return torch.nn.functional.normalize(rows, dim=2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_similarity_equals_the_plain_loop(seed):
+    mapped, local = (
+        torch.from_numpy(np.random.default_rng((seed, k)).normal(size=(7, 3, 16))) for k in (0, 1)
+    )
+    expected = plain_similarity(mapped, local)
+    assert global_local_similarity(mapped, local).item() == pytest.approx(expected, abs=1e-5)
+    assert global_local_similarity(mapped.flatten(1), local.unbind(1)).item() == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("form", ["hinge", "literal"])
+@pytest.mark.parametrize("seed", range(3))
+def test_mix_equals_the_plain_loop(seed, form):
+    rows = [torch.from_numpy(np.random.default_rng((seed, k)).normal(size=(9, 4))) for k in range(3)]
+    expected = plain_mix(*rows, 0.7, form)
+    assert mix_distance(*rows, form=form).item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("num_negatives", [1, 5, 50])
+@pytest.mark.parametrize("seed", range(3))
+def test_instance_contrast_equals_the_plain_loop(seed, num_negatives):
+    features, labels, _ = random_batch(seed)
+    expected = plain_instance(features, labels, num_negatives, 0.15)
+    found = instance_contrastive(features, labels, num_negatives).item()
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_modality_contrast_equals_the_plain_loop(seed):
+    features, labels, modality = random_batch(seed)
+    centroids = unit_centroids(seed)
+    expected = plain_modality(features, labels, modality, centroids, 0.1)
+    found = modality_contrastive(features, labels, modality, centroids).item()
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_worked_numbers_of_the_papers_own_terms():
+    assert global_local_similarity(torch.tensor([[1.0, 0, 0]]), torch.tensor([[3.0, 4, 0]])) == pytest.approx(
+        -0.6
+    )
+    right, up = torch.tensor([[1.0, 0]]), torch.tensor([[0, 1.0]])
+    assert mix_distance(right, up, up).item() == pytest.approx(0.7142, abs=1e-4)
+    assert mix_distance(right, up, up, form="literal").item() == pytest.approx(1.4142, abs=1e-4)
+    rows, people = torch.cat([right, right, up]), torch.tensor([7, 7, 8])
+    assert instance_contrastive(rows, people, temperature=1.0).item() == pytest.approx(0.3133, abs=1e-4)
+    centroids = torch.stack([torch.cat([right, up]), torch.cat([up, right])])
+    own = torch.tensor([0])
+    assert modality_contrastive(right, own, own, centroids, 1.0).item() == pytest.approx(1.0514, abs=1e-4)
+
+
+def test_no_gradient_reaches_local_features_or_centroids():
+    mapped, local = (torch.randn(4, 3, 8, requires_grad=True) for _ in range(2))
+    global_local_similarity(mapped, local).backward()
+    assert local.grad is None
+    assert mapped.grad.abs().sum() > 0
+    features, labels, modality = random_batch(0)
+    features.requires_grad_()
+    centroids = unit_centroids(0).requires_grad_()
+    modality_contrastive(features, labels, modality, centroids).backward()
+    assert centroids.grad is None
+    assert features.grad.abs().sum() > 0
+
+
+def test_mix_has_finite_gradients_where_images_coincide_and_refuses_other_forms():
+    same = torch.ones(3, 4, requires_grad=True)
+    mix_distance(same, same, same, form="literal").backward()
+    assert torch.isfinite(same.grad).all()
+    with pytest.raises(InvalidInput, match="form must be one of hinge, literal; got 'square'"):
+        mix_distance(same, same, same, form="square")
+
+
+def own_terms(dtype):
+    """Each of the paper's own functions on one random batch of ``dtype`` with gradient."""
+    features, labels, modality = random_batch(2)
+    rows = features.to(dtype).requires_grad_()
+    return rows, {
+        "sim": lambda: global_local_similarity(rows[:, :15], rows[:, 1:]),
+        "mix": lambda: mix_distance(rows, rows.flip(0), rows.roll(1, 0)),
+        "ins": lambda: instance_contrastive(rows, labels),
+        "mod": lambda: modality_contrastive(rows, labels, modality, unit_centroids(2).to(dtype)),
+    }
+
+
+@pytest.mark.parametrize("name", ["sim", "mix", "ins", "mod"])
+def test_the_papers_own_terms_in_half_precision(name):
+    half, half_terms = own_terms(torch.bfloat16)
+    _, full_terms = own_terms(torch.float32)
+    value = half_terms[name]()
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(full_terms[name]().item(), rel=0.05, abs=0.01)
+    assert torch.isfinite(half.grad).all()
+    assert half.grad.abs().sum() > 0
+
+
+def test_the_papers_own_terms_of_nothing_are_zero_with_gradient():
+    empty, none = torch.empty(0, 6, requires_grad=True), torch.empty(0, dtype=torch.long)
+    values = [
+        global_local_similarity(empty, empty),
+        mix_distance(empty, empty, empty),
+        instance_contrastive(empty, none),
+        modality_contrastive(empty, none, none, unit_centroids(0, dim=6)),
+    ]
+    assert [value.item() for value in values] == [0, 0, 0, 0]
+    sum(values).backward()
+
+
 def step_outputs():
     features, labels, modality = random_batch(1)
     features = features.float().requires_grad_()
-    return StepOutputs(
-        Encoded(features[:, :, None, None], features, features), features[:, :5], labels, modality
-    )
+    encoded = Encoded(features[:, :, None, None], features, features)
+    some = torch.arange(6)
+    made = Generated(Encoded(encoded.maps[:6], features.roll(3, 0)[:6], features[:6]), some, some + 6)
+    local = features.detach()[:, None].expand(-1, 3, -1).flip(2)
+    return StepOutputs(encoded, features[:, :5], labels, modality, made, local, unit_centroids(1).float())
 
 
 @pytest.mark.parametrize("name", sorted(TERMS))
 def test_the_objective_is_the_weighted_sum(name):
     step = step_outputs()
-    total, values = Objective({name: {"weight": 0.5}})(step)
+    total, values = Objective({name: {"weight": 0.5}}, 16)(step)
     assert total.item() == pytest.approx(0.5 * values[name].item())
     total.backward()
     assert step.encoded.features.grad.abs().sum() > 0
@@ -135,11 +302,20 @@ def test_the_objective_is_the_weighted_sum(name):
     ("losses", "message"),
     [
         ({}, "at least one loss term"),
-        ({"hinge": {"weight": 1}}, "no loss term 'hinge'; there are ce, triplet"),
+        ({"hinge": {"weight": 1}}, "no loss term 'hinge'; there are ce, ins, mix, mod, sim, triplet"),
         ({"ce": {}}, "needs a weight"),
         ({"triplet": {"weight": 1, "margins": 3}}, r"knows \['form', 'margin'\], not \['margins'\]"),
     ],
 )
 def test_a_wrong_recipe_says_what_is_wrong(losses, message):
     with pytest.raises(InvalidInput, match=message):
-        Objective(losses)
+        Objective(losses, 16)
+
+
+def test_the_objective_asks_for_what_its_terms_need():
+    weighted = {"weight": 1.0}
+    assert Objective({"ce": weighted, "triplet": weighted}, 16).needs == frozenset()
+    assert Objective({"sim": weighted, "mod": weighted}, 16).needs == {Need.LOCAL, Need.CENTROIDS}
+    step = replace(step_outputs(), generated=None)
+    with pytest.raises(RuntimeError, match="lacks what this loss term reads"):
+        Objective({"mix": weighted}, 16)(step)

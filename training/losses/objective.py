@@ -7,10 +7,21 @@ from torch import Tensor, nn
 
 from index.errors import InvalidInput
 from training.losses.ce import CrossEntropyTerm
-from training.losses.term import LossTerm, StepOutputs
+from training.losses.ins import InstanceTerm
+from training.losses.mix import MixTerm
+from training.losses.mod import ModalityTerm
+from training.losses.sim import SimilarityTerm
+from training.losses.term import LossTerm, Need, StepOutputs
 from training.losses.triplet import TripletTerm
 
-TERMS: dict[str, type[LossTerm]] = {"ce": CrossEntropyTerm, "triplet": TripletTerm}
+TERMS: dict[str, type[LossTerm]] = {
+    "ce": CrossEntropyTerm,
+    "triplet": TripletTerm,
+    "ins": InstanceTerm,
+    "mod": ModalityTerm,
+    "sim": SimilarityTerm,
+    "mix": MixTerm,
+}
 
 
 class Objective(nn.Module):
@@ -18,17 +29,19 @@ class Objective(nn.Module):
 
     Args:
         losses: For each term by name its ``weight`` and the arguments of its class.
+        dim: Length D of a feature, for the terms that have layers of their own.
 
     Raises:
         InvalidInput: A term or one of its settings is unknown, or a weight is missing.
     """
 
-    def __init__(self, losses: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, losses: dict[str, dict[str, Any]], dim: int) -> None:
         super().__init__()
         if not losses:
             raise InvalidInput(f"a recipe needs at least one loss term of {', '.join(sorted(TERMS))}")
-        self.terms = nn.ModuleDict({name: _build(name, settings) for name, settings in losses.items()})
+        self.terms = nn.ModuleDict({name: _build(name, settings, dim) for name, settings in losses.items()})
         self.weights = {name: float(settings["weight"]) for name, settings in losses.items()}
+        self.needs: frozenset[Need] = frozenset().union(*(TERMS[name].needs for name in losses))
 
     def forward(self, step: StepOutputs) -> tuple[Tensor, dict[str, Tensor]]:
         """The total, and each term's own value before its weight."""
@@ -39,13 +52,15 @@ class Objective(nn.Module):
         return total, values
 
 
-def _build(name: str, settings: dict[str, Any]) -> LossTerm:
+def _build(name: str, settings: dict[str, Any], dim: int) -> LossTerm:
     if name not in TERMS:
         raise InvalidInput(f"no loss term {name!r}; there are {', '.join(sorted(TERMS))}")
     if "weight" not in settings:
         raise InvalidInput(f"the loss term {name!r} needs a weight")
     arguments = {key: value for key, value in settings.items() if key != "weight"}
-    known = set(inspect.signature(TERMS[name]).parameters)
+    parameters = set(inspect.signature(TERMS[name]).parameters)
+    known = parameters - {"dim"}
     if unknown := sorted(set(arguments) - known):
         raise InvalidInput(f"the loss term {name!r} knows {sorted(known)}, not {unknown}")
-    return TERMS[name](**arguments)
+    own_layers = {"dim": dim} if "dim" in parameters else {}
+    return TERMS[name](**own_layers, **arguments)
