@@ -380,7 +380,7 @@ def train(
     root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The data set tree.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the run.")],
     recipe: Annotated[
-        str, typer.Option(help="A recipe that ships (M1, demo), or the path of a .toml file.")
+        str, typer.Option(help="A recipe that ships, such as M1 or PECA, or the path of a .toml file.")
     ] = "M1",
     dataset: Annotated[Layout, typer.Option(help="Whose folder layout the tree follows.")] = Layout.SYSU,
     split: Split = 1,

@@ -25,6 +25,8 @@ class Checkpoint:
         epoch: Epochs and
         step: steps of the next epoch that are done.
         network: State of encoder and classifier.
+        objective: State of the loss terms that have layers of their own.
+        memory: The centroid memory.
         optimiser: State of the optimiser.
         best_map: Best mAP on the held-out identities so far, in [0, 1]; -1 before the first.
         seed: Of all draws.
@@ -38,6 +40,8 @@ class Checkpoint:
     epoch: int
     step: int
     network: dict[str, Any]
+    objective: dict[str, Any]
+    memory: dict[str, Any]
     optimiser: dict[str, Any]
     best_map: float
     seed: int

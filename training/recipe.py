@@ -60,12 +60,14 @@ class AugmentRecipe:
         pad: Zero padding in pixels before a random crop back to size.
         channel_exchange: Visible only: one channel, drawn uniformly, replaces the other two.
         channel_erase: Visible only: a rectangle is filled with CIFAR's mean, channel by channel.
+        exchange_grey: Whether the exchange draws grey too, as a fourth channel (CAJ's random grayscale).
     """
 
     flip: Probability = 0.5
     pad: Annotated[int, Field(ge=0)] = 10
     channel_exchange: Probability = 0.5
     channel_erase: Probability = 0.5
+    exchange_grey: bool = False
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -2,16 +2,18 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from index.errors import InvalidInput, PecaError
 from training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
@@ -19,12 +21,15 @@ from training.data.arrays import ImageArray, decode_images
 from training.data.augment import augment
 from training.data.sampler import IdentitySampler
 from training.datasets.tree import Dataset
+from training.ical import generate
 from training.losses.objective import Objective
-from training.losses.term import StepOutputs
+from training.losses.sim import PARTS
+from training.losses.term import Generated, Need, StepOutputs
+from training.memory import CentroidMemory
 from training.models.encoder import Stream
 from training.models.network import Network, load_pretrained
 from training.recipe import Recipe
-from training.validation import validate
+from training.validation import embed, validate
 
 LOG = "log.jsonl"
 
@@ -135,8 +140,9 @@ class Trainer:
             f"{options.weights.name}, {len(pretrained)} tensors" if options.weights else "from scratch"
         )
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
-        self.objective = Objective(recipe.losses).to(self.device)
-        self.optimiser = _optimiser(self.network, set(pretrained), recipe)
+        self.objective = Objective(recipe.losses, network.encoder.dim).to(self.device)
+        self.memory = CentroidMemory(len(self.data.identities), network.encoder.dim).to(self.device)
+        self.optimiser = _optimiser(self.network, self.objective, set(pretrained), recipe)
         self.epoch, self.step, self.best_map = 0, 0, -1.0
 
     @property
@@ -161,12 +167,22 @@ class Trainer:
                 log.flush()
                 report(event)
 
+            if self.done == 0:
+                self.fill_memory()
             while self.done < self.steps:
                 tell(self.train_step())
                 if self.step == self.sampler.steps_per_epoch:
                     self.epoch, self.step = self.epoch + 1, 0
                 if self.step == 0 or self.done == self.steps:
                     tell(self.validate_and_save())
+
+    def fill_memory(self) -> None:
+        """Fill the centroid memory, if a term needs it, by one pass over the training set (Eq. 7, 8)."""
+        if Need.CENTROIDS not in self.objective.needs:
+            return
+        features = embed(self.network.encoder, self.data, self.device, of=attrgetter("features"))
+        labels, modality = torch.from_numpy(self.data.labels), torch.from_numpy(self.data.modality)
+        self.memory.initialise(*(t.to(self.device) for t in (torch.from_numpy(features), labels, modality)))
 
     def train_step(self) -> dict[str, float]:
         """Take the next step and return its loss, terms, learning rate and images per second."""
@@ -182,6 +198,9 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         self.optimiser.step()
+        if Need.CENTROIDS in self.objective.needs:
+            unit = functional.normalize(outputs.encoded.features.detach().float(), dim=1)
+            self.memory.update(unit, outputs.labels, outputs.modality)
         self.step += 1
         elapsed = time.perf_counter() - began
         values = {name: value.item() for name, value in terms.items()}
@@ -208,6 +227,8 @@ class Trainer:
             epoch=self.epoch,
             step=self.step,
             network=self.network.state_dict(),
+            objective=self.objective.state_dict(),
+            memory=self.memory.state_dict(),
             optimiser=self.optimiser.state_dict(),
             best_map=self.best_map,
             seed=self.options.seed,
@@ -229,6 +250,8 @@ class Trainer:
             if ours != theirs:
                 raise InvalidInput(f"cannot resume: the run in {self.options.out} has another {name}")
         self.network.load_state_dict(checkpoint.network)
+        self.objective.load_state_dict(checkpoint.objective)
+        self.memory.load_state_dict(checkpoint.memory)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         self.epoch, self.step, self.best_map = checkpoint.epoch, checkpoint.step, checkpoint.best_map
         self.start = checkpoint.start
@@ -244,24 +267,56 @@ class Trainer:
             group["lr"] = rate * group["factor"]
         return rate
 
-    def _encode_batch(self) -> StepOutputs:
+    def _draw_batch(self) -> tuple[list[Tensor], Tensor, Tensor, torch.Generator]:
+        """The step's augmented images by modality, their labels and modality, and its generator."""
         visible, infrared = self.sampler.batch(self.epoch, self.step)
         # The draws of a step depend on nothing but the step, so that a resumed run repeats them.
         seed = int(np.random.SeedSequence((self.options.seed, self.done)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
-        groups = [
-            (stream, self._augmented(rows, stream is Stream.VISIBLE, generator))
+        images = [
+            self._augmented(rows, stream is Stream.VISIBLE, generator)
             for stream, rows in ((Stream.VISIBLE, visible), (Stream.INFRARED, infrared))
         ]
-        self.network.train()
-        with self._autocast():
-            encoded, logits = self.network(groups)
         rows = np.concatenate((visible, infrared))
         labels, modality = (
             torch.from_numpy(values[rows]).to(self.device)
             for values in (self.data.labels, self.data.modality)
         )
-        return StepOutputs(encoded, logits, labels, modality)
+        return images, labels, modality, generator
+
+    def _encode_batch(self) -> StepOutputs:
+        images, labels, modality, generator = self._draw_batch()
+        count, needs = len(images[0]), self.objective.needs
+        self.network.train()
+        with self._autocast():
+            groups = [(Stream.VISIBLE, images[0]), (Stream.INFRARED, images[1])]
+            made = None
+            if Need.GENERATED in needs:
+                made, partner = generate(images[0], images[1], labels[:count], labels[count:], generator)
+                groups.append((Stream.GENERATED, made))
+            encoded = self.network.encoder(groups)
+            real, mixed = encoded.split(len(labels))
+            logits = self.network.classifier(real.neck)
+            local = self._local_features(groups[:2]) if Need.LOCAL in needs else None
+        generated = None
+        if made is not None:
+            first = torch.arange(len(made), device=self.device)
+            generated = Generated(mixed, first, count + partner)
+        centroids = self.memory.centroids if Need.CENTROIDS in needs else None
+        return StepOutputs(real, logits, labels, modality, generated, local, centroids)
+
+    @torch.no_grad()
+    def _local_features(self, groups: Sequence[tuple[Stream, Tensor]]) -> Tensor:
+        """Features (B, 3, D) of the upper, middle and lower third of each real image.
+
+        By the encoder as it stands, in evaluation mode, so that batch statistics stay those of whole images.
+        """
+        encoder = self.network.encoder.eval()
+        thirds = zip(*(images.chunk(PARTS, dim=2) for _, images in groups), strict=True)
+        streams = [stream for stream, _ in groups]
+        parts = [encoder(list(zip(streams, third, strict=True))).features for third in thirds]
+        encoder.train()
+        return torch.stack(parts, dim=1)
 
     def _augmented(self, rows: np.ndarray[Any, np.dtype[np.int64]], visible: bool, generator: Any) -> Tensor:
         images = torch.from_numpy(self.data.take(rows)).to(self.device)
@@ -295,10 +350,12 @@ def _split_identities(
     return tuple(one for one in identities if one not in held_out), tuple(sorted(held_out))
 
 
-def _optimiser(network: Network, pretrained: set[str], recipe: Recipe) -> torch.optim.SGD:
+def _optimiser(
+    network: Network, objective: Objective, pretrained: set[str], recipe: Recipe
+) -> torch.optim.SGD:
     settings = recipe.optimiser
     old: list[Tensor] = []
-    new: list[Tensor] = []
+    new: list[Tensor] = list(objective.parameters())
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             (old if name.removeprefix("encoder.") in pretrained else new).append(parameter)

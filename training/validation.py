@@ -1,17 +1,20 @@
 """How good an encoder is on identities that it was not trained on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
 from index.metrics import evaluate_ranking
 from index.protocols import PLAIN
 from training.data.arrays import ImageArray
 from training.data.augment import normalise
-from training.models.encoder import Encoder, Stream
+from training.models.encoder import Encoded, Encoder, Stream
 
 _BATCH = 64
 
@@ -58,8 +61,20 @@ def validate(encoder: Encoder, data: ImageArray, device: torch.device) -> Valida
 
 
 @torch.inference_mode()
-def embed(encoder: Encoder, data: ImageArray, device: torch.device) -> NDArray[np.float32]:
-    """The (N, D) float32 unit rows of all images of ``data``: the normalised BN-neck features."""
+def embed(
+    encoder: Encoder,
+    data: ImageArray,
+    device: torch.device,
+    of: Callable[[Encoded], Tensor] = attrgetter("neck"),
+) -> NDArray[np.float32]:
+    """The (N, D) float32 unit rows of all images of ``data``.
+
+    Args:
+        encoder: Left in the mode it came in.
+        data: The images.
+        device: Where the encoder is.
+        of: Which feature of an image; the one after the BN-neck, which is what inference uses.
+    """
     was_training = encoder.training
     encoder.eval()
     embeddings = np.empty((len(data), encoder.dim), dtype=np.float32)
@@ -69,7 +84,7 @@ def embed(encoder: Encoder, data: ImageArray, device: torch.device) -> NDArray[n
             chunk = positions[start : start + _BATCH]
             images = normalise(torch.from_numpy(data.take(chunk)).to(device))
             images = images.contiguous(memory_format=torch.channels_last)
-            neck = encoder([(stream, images)]).neck
-            embeddings[chunk] = functional.normalize(neck.float(), dim=1).cpu().numpy()
+            feature = of(encoder([(stream, images)]))
+            embeddings[chunk] = functional.normalize(feature.float(), dim=1).cpu().numpy()
     encoder.train(was_training)
     return embeddings

@@ -78,6 +78,17 @@ def test_channel_exchange_repeats_one_channel(images):
     assert 16 < sources.count(None) < 48
 
 
+def test_channel_exchange_draws_grey_where_asked(images):
+    pixels = images.permute(0, 3, 1, 2)
+    exchanged = exchange_channels(pixels, 1.0, generator(), grey=True)
+    grey = (pixels.double() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1).round()
+    shares = [sum(torch.equal(a[0], b[c]) for a, b in zip(exchanged, pixels, strict=True)) for c in range(3)]
+    shares.append(sum(bool((a[0] - b).abs().max() <= 1) for a, b in zip(exchanged, grey, strict=True)))
+    assert sum(shares) == len(images)
+    assert min(shares) > 6
+    assert torch.equal(exchanged[:, 0], exchanged[:, 2])
+
+
 def test_channel_erasing_fills_one_rectangle_with_the_mean(images):
     plain = normalise(images)
     erased = erase_channels(plain, 0.5, generator())

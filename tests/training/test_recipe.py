@@ -1,4 +1,5 @@
 import tomllib
+from dataclasses import replace
 from importlib import resources
 
 import pytest
@@ -22,6 +23,20 @@ def test_m1_is_the_papers_setting():
     assert (recipe.model.backbone, recipe.model.non_local) == ("resnet50", (0, 2, 3, 0))
     assert recipe.augment.pad == 10
     assert recipe.optimiser.epochs == 100
+
+
+def test_the_rows_of_table_3_differ_in_nothing_but_their_weights():
+    rows = {name: load_recipe(name) for name in ("M1", "M2", "M3", "M4", "M5", "PECA")}
+    weights = {name: {term: s["weight"] for term, s in row.losses.items()} for name, row in rows.items()}
+    assert weights == {
+        "M1": {"ce": 1, "triplet": 1},
+        "M2": {"ce": 1, "ins": 1},
+        "M3": {"ce": 1, "ins": 1, "mod": 0.5},
+        "M4": {"ce": 1, "ins": 1, "mod": 0.5, "sim": 1},
+        "M5": {"ce": 1, "ins": 1, "mod": 0.5, "mix": 1},
+        "PECA": {"ce": 1, "ins": 1, "mod": 0.5, "sim": 1, "mix": 1},
+    }
+    assert len({repr(replace(row, name="", losses={})) for row in rows.values()}) == 1
 
 
 def test_the_schedule_warms_up_and_decays_as_the_field_does():
@@ -55,5 +70,5 @@ def test_a_wrong_recipe_says_where(text, message):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InvalidInput, match="no recipe 'M7'; there are M1, demo"):
+    with pytest.raises(InvalidInput, match="no recipe 'M7'; there are M1, M2, M3"):
         load_recipe("M7")

@@ -9,6 +9,7 @@ from index.errors import InvalidInput
 from training.checkpoint import BEST, LAST, load_checkpoint
 from training.data.arrays import decode_images, load_images
 from training.datasets.tree import DatasetInvalid
+from training.losses.term import Need
 from training.recipe import load_recipe, recipe_names
 from training.trainer import LOG, ArithmeticForm, LossNotFinite, Trainer, TrainOptions, train
 
@@ -27,10 +28,13 @@ def trainer_for(recipe, dataset, out, **changes):
 @pytest.mark.parametrize("name", recipe_names())
 def test_each_recipe_takes_a_step_with_finite_gradients(name, shrink, dataset, tmp_path):
     trainer = trainer_for(shrink(load_recipe(name)), dataset, tmp_path)
+    trainer.fill_memory()
     values = trainer.train_step()
     assert set(values) == {"loss", *trainer.recipe.losses, "lr", "images_per_s"}
-    for parameter_name, parameter in trainer.network.named_parameters():
-        if parameter.requires_grad and ".stems.2" not in parameter_name:
+    parameters = [*trainer.network.named_parameters(), *trainer.objective.named_parameters()]
+    for parameter_name, parameter in parameters:
+        unused = "stems.2" in parameter_name and Need.GENERATED not in trainer.objective.needs
+        if parameter.requires_grad and not unused:
             assert parameter.grad is not None, parameter_name
             assert torch.isfinite(parameter.grad).all(), parameter_name
 
@@ -51,9 +55,12 @@ def test_a_run_learns_and_leaves_checkpoints_and_a_log(recipe, dataset, tmp_path
     assert not set(checkpoint.identities) & set(checkpoint.held_out)
 
 
+@pytest.mark.parametrize("name", ["demo", "PECA"])
 @pytest.mark.parametrize("arithmetic", list(ArithmeticForm))
-def test_the_step_after_a_resume_is_bitwise_the_step_without_it(recipe, dataset, tmp_path, arithmetic):
+def test_the_step_after_a_resume_is_bitwise_the_step_without_it(shrink, dataset, tmp_path, name, arithmetic):
+    recipe = shrink(load_recipe(name))
     trainer = trainer_for(recipe, dataset, tmp_path, arithmetic=arithmetic)
+    trainer.fill_memory()
     for _ in range(3):
         trainer.train_step()
     trainer.checkpoint().save(tmp_path / LAST)
@@ -64,6 +71,35 @@ def test_the_step_after_a_resume_is_bitwise_the_step_without_it(recipe, dataset,
     resumed.train_step()
     for name, value in trainer.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
+    assert torch.equal(trainer.memory.centroids, resumed.memory.centroids)
+
+
+def test_the_memory_is_filled_before_the_first_step_and_follows_each(shrink, dataset, tmp_path):
+    trainer = trainer_for(shrink(load_recipe("M3")), dataset, tmp_path)
+    trainer.fill_memory()
+    filled = trainer.memory.centroids.clone()
+    norms = filled.norm(dim=2)
+    assert torch.allclose(norms, torch.ones_like(norms), atol=1e-5)
+    visible, infrared = trainer.sampler.batch(0, 0)
+    trainer.train_step()
+    moved = (trainer.memory.centroids != filled).any(2)
+    seen = torch.zeros_like(moved)
+    seen[0, trainer.data.labels[visible]] = True
+    seen[1, trainer.data.labels[infrared]] = True
+    assert torch.equal(moved, seen)
+
+
+def test_local_images_leave_the_statistics_of_whole_images_alone(shrink, dataset, tmp_path):
+    statistics = []
+    for name in ("M3", "M4"):
+        trainer = trainer_for(shrink(load_recipe(name)), dataset, tmp_path)
+        trainer.fill_memory()
+        trainer.train_step()
+        buffers = trainer.network.named_buffers()
+        statistics.append({key: value.clone() for key, value in buffers if "running" in key})
+        assert trainer.network.encoder.training
+    for name, value in statistics[0].items():
+        assert torch.equal(value, statistics[1][name]), name
 
 
 def test_max_steps_stops_at_a_checkpoint_and_resume_goes_on(recipe, dataset, tmp_path):

@@ -1,7 +1,7 @@
 """CAJ's augmentations, on whole batches and on the device of the images.
 
-Source: Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021,
-without random greyscale; the numbers are those of its published code.
+Source: Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021;
+the numbers are those of its published code.
 """
 
 import torch
@@ -14,6 +14,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 
+_LUMINANCE = (0.299, 0.587, 0.114)
 _ERASE_AREA = (0.02, 0.4)
 _ERASE_ASPECT = (0.3, 1 / 0.3)
 _ERASE_TRIES = 10
@@ -41,25 +42,32 @@ def augment(images: Tensor, recipe: AugmentRecipe, visible: bool, generator: tor
     pixels = images.permute(0, 3, 1, 2)
     pixels = _crop(_flip(pixels, recipe.flip, generator), recipe.pad, generator)
     if visible:
-        pixels = exchange_channels(pixels, recipe.channel_exchange, generator)
+        pixels = exchange_channels(pixels, recipe.channel_exchange, generator, grey=recipe.exchange_grey)
     normalised = normalise(pixels.permute(0, 2, 3, 1))
     return erase_channels(normalised, recipe.channel_erase, generator) if visible else normalised
 
 
-def exchange_channels(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def exchange_channels(
+    images: Tensor, probability: float, generator: torch.Generator, *, grey: bool = False
+) -> Tensor:
     """Replace all three channels by one of them, drawn uniformly, with ``probability`` an image.
 
     Args:
-        images: (N, 3, H, W).
+        images: (N, 3, H, W) uint8.
         probability: Of the exchange, an image.
         generator: On the processor.
+        grey: Draw among four: luminance (ITU-R BT.601) joins red, green and blue.
     """
     count = len(images)
-    source = torch.randint(3, (count,), generator=generator)
+    source = torch.randint(4 if grey else 3, (count,), generator=generator)
     exchanged = torch.rand(count, generator=generator) < probability
     order = torch.where(exchanged[:, None], source[:, None], torch.arange(3)[None, :]).to(images.device)
     rows = torch.arange(count, device=images.device)[:, None]
-    return images[rows, order]
+    if not grey:
+        return images[rows, order]
+    weights = torch.tensor(_LUMINANCE, device=images.device).view(1, 3, 1, 1)
+    luminance = (images * weights).sum(1, keepdim=True).round().to(images.dtype)
+    return torch.cat([images, luminance], dim=1)[rows, order]
 
 
 def erase_channels(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:

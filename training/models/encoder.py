@@ -36,6 +36,12 @@ class Encoded:
     features: Tensor
     neck: Tensor
 
+    def split(self, count: int) -> tuple["Encoded", "Encoded"]:
+        """The first ``count`` images, and the others."""
+        parts = [(one[:count], one[count:]) for one in (self.maps, self.features, self.neck)]
+        first, rest = zip(*parts, strict=True)
+        return Encoded(*first), Encoded(*rest)
+
 
 class Encoder(nn.Module):
     """ResNet with three stems, non-local blocks, GeM pooling and a BN-neck (PECA, Sec. 4.1.2).
