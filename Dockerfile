@@ -9,7 +9,7 @@ FROM build AS build-cpu
 RUN pip install --no-cache-dir -c constraints.txt '.[cpu]'
 
 FROM build AS build-gpu
-RUN pip install --no-cache-dir '.[gpu]'
+RUN pip install --no-cache-dir -c constraints.txt '.[gpu]'
 
 FROM python:3.12-slim AS base
 RUN useradd --system --uid 10001 --home-dir /var/lib/peca --create-home peca

@@ -308,7 +308,12 @@ def evaluate(
     ] = Draws.SEEDED,
     rand_perm: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="SYSU-MM01's rand_perm_cam.mat, for official draws."),
+        typer.Option(
+            envvar="PECA_RAND_PERM",
+            exists=True,
+            dir_okay=False,
+            help="SYSU-MM01's rand_perm_cam.mat, for official draws.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Also write the JSON to this file.")
@@ -450,7 +455,7 @@ def export(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Freeze the best checkpoint of a run into an encoder bundle; needs the extra [train].
+    """Freeze the best checkpoint of a run into an encoder bundle; needs the extras [cpu,train].
 
     One bundle serves both modalities. Each form is compared with the trained network on the held-out
     identities; a bundle that strays is not written.
@@ -458,6 +463,7 @@ def export(
     Example: peca export runs/m1 --out m1 --precision int8
     """
     _need("torch", "train")
+    _need("onnxruntime", "cpu")
     from clients.tables import print_json, print_parity
     from exporter.bundle import Precision
     from training.freeze import freeze_run

@@ -23,7 +23,7 @@ from rich.table import Table
 from clients.sheet import Cell, Section, save_sheet
 from clients.uploads import manifest_uploads
 from exporter.bundle import default_bundle, read_bundle
-from index.errors import PecaError
+from index.errors import InvalidInput, PecaError
 from index.metrics import evaluate_ranking
 from index.protocols import PLAIN
 from index.space import Modality
@@ -35,7 +35,7 @@ IDENTITIES = 48
 IMAGES_PER_CAMERA = 2
 SHEET, REPORT = "contact-sheet.png", "report.json"
 
-_SITE_MARK = "site.json"
+_MARK = ".peca-demo.json"
 _START_LIMIT_S = 60
 _SHEET_ROWS = 4
 _TOP = 10
@@ -89,6 +89,7 @@ def run_demo(out: Path, host: str, port: int, serve: bool) -> None:
         f"[bold]PECA demonstration[/] on [bold]synthetic[/] people: {IDENTITIES} identities that the "
         "encoder never saw, 2 visible and 2 infrared cameras"
     )
+    _claim(out)
     site = _write_site(out, console)
     # The key of an earlier server is stored hashed and cannot be shown again, so each run begins anew.
     shutil.rmtree(out / "gallery", ignore_errors=True)
@@ -102,20 +103,36 @@ def run_demo(out: Path, host: str, port: int, serve: bool) -> None:
         _save_report(out / REPORT, scores)
         console.print(f"contact sheet: {out / SHEET}\nreport:        {out / REPORT}", highlight=False)
         if serve:
-            _wait(url, key, site, console)
+            _wait(url, key, answers[Modality.VISIBLE][0].query, console)
+
+
+def _claim(out: Path) -> None:
+    """Mark ``out`` as a demonstration's, so that a later one may replace what this one writes there.
+
+    Raises:
+        InvalidInput: It holds a site or a gallery that no demonstration made.
+    """
+    mark = out / _MARK
+    strangers = [name for name in ("site", "gallery") if (out / name).exists()]
+    if strangers and not mark.is_file():
+        raise InvalidInput(
+            f"{out} holds {' and '.join(strangers)}, not made by a demonstration, which would replace them; "
+            "choose another --out"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    mark.touch()
 
 
 def _write_site(out: Path, console: Console) -> Path:
     """The folder of the site's images; written once, and anew when what it should show changed."""
-    site, mark = out / "site", out / _SITE_MARK
-    asked = {"seed": SEED, "identities": IDENTITIES, "images_per_camera": IMAGES_PER_CAMERA}
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == asked:
+    site, made = out / "site", out / _MARK
+    asked = json.dumps({"seed": SEED, "identities": IDENTITIES, "images_per_camera": IMAGES_PER_CAMERA})
+    if made.read_text(encoding="utf-8") == asked:
         return site
-    out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(site, ignore_errors=True)
     with console.status("drawing people"):
         write_site(site, IDENTITIES, IMAGES_PER_CAMERA, SEED)
-    mark.write_text(json.dumps(asked), encoding="utf-8")
+    made.write_text(asked, encoding="utf-8")
     return site
 
 
@@ -126,6 +143,7 @@ def _server(gallery: Path, host: str, port: int) -> Iterator[tuple[str, str]]:
     log = gallery.parent / "server.log"
     command = [sys.executable, "-m", "clients.cli", "serve"]
     command += ["--gallery", f"embedded:{gallery}", "--host", host, "--port", str(port)]
+    log.touch(mode=0o600)  # it holds the key
     with log.open("w+b") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             yield _address_and_key(process, log)
@@ -258,11 +276,11 @@ def _save_report(path: Path, scores: dict[Modality, Direction]) -> None:
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _wait(url: str, key: str, site: Path, console: Console) -> None:
-    query = next((site).rglob("*.jpg"))
+def _wait(url: str, key: str, query: ImageUpload, console: Console) -> None:
+    image = str(query.image)
     console.print(
         f"\nserving at {url}\nadmin key: {key}\n\nsearch it from another terminal:\n"
-        f"  peca search {query} --query-modality visible --url {url} --api-key {key}\n\n"
+        f"  peca search {image} --query-modality {query.modality} --url {url} --api-key {key}\n\n"
         "Ctrl-C stops it.",
         highlight=False,
         soft_wrap=True,

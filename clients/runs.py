@@ -38,6 +38,11 @@ class _Reporter:
         values = event.values
         if "decoded" in values:
             self._advance("decoding", values["decoded"], values["images"], "")
+        elif "batch_identities" in values:
+            held, asked = int(values["batch_identities"]), int(values["asked_identities"])
+            self._progress.console.print(
+                f"[yellow]only {held} identities to train on; a batch holds these, not {asked}[/]"
+            )
         elif "val_map" in values:
             scores = f"R1 {values['val_rank1']:.1%}, mAP {values['val_map']:.1%}"
             self._progress.console.print(f"epoch {event.epoch}: held-out identities {scores}")

@@ -11,8 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exporter.errors import BundleInvalid
 from exporter.preprocess import RESAMPLE
+from index.space import Modality
 
 MANIFEST = "bundle.json"
+MODALITY_CODE = {Modality.VISIBLE: 0, Modality.INFRARED: 1}
+"""What the graph's input ``modality`` says."""
 
 
 class Precision(StrEnum):

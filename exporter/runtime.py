@@ -8,12 +8,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from exporter.bundle import Bundle, read_bundle
+from exporter.bundle import MODALITY_CODE, Bundle, read_bundle
 from exporter.errors import BundleInvalid
 from index.errors import InvalidInput
 from index.space import EmbeddingSpec, Modality, l2_normalise
 
-MODALITY_CODE = {Modality.VISIBLE: 0, Modality.INFRARED: 1}
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 MAX_BATCH = 32
 
@@ -60,10 +59,9 @@ class OnnxEncoder:
     """The encoder of a bundle on ONNX Runtime; safe to call from several threads."""
 
     def __init__(self, bundle: Bundle, provider: str = "auto") -> None:
-        self.provider = _choose_provider(provider)
         self.image_hw = bundle.manifest.image_hw
         self.spec = EmbeddingSpec(bundle.manifest.dim, bundle.fingerprint)
-        self._session = open_session(bundle.model_path(), self.provider)
+        self._session, self.provider = _open_asked(bundle.model_path(), provider)
 
     def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
         """Embed a batch; see ``Encoder.encode``."""
@@ -126,25 +124,38 @@ def encode_with(
 
 
 def open_session(model: Path, provider: str) -> onnxruntime.InferenceSession:
-    """Open an ONNX file on one of ``PROVIDERS``.
+    """Open an ONNX file on one of ``PROVIDERS``; ONNX Runtime takes the processor where that one fails.
 
     Raises:
         BundleInvalid: ONNX Runtime cannot read the file.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if provider == "cuda":
+        # The wheel does not carry CUDA; its own packages do, and lie where no loader looks by itself.
+        onnxruntime.preload_dlls()
     try:
         return onnxruntime.InferenceSession(str(model), options, providers=[PROVIDERS[provider]])
     except Exception as error:  # ONNX Runtime's own errors share no base class
         raise BundleInvalid(f"ONNX Runtime cannot open {model}: {error}") from error
 
 
-def _choose_provider(name: str) -> str:
-    available = [short for short, full in PROVIDERS.items() if full in onnxruntime.get_available_providers()]
-    if name == "auto":
-        return available[0]
-    if name not in PROVIDERS:
+def _open_asked(model: Path, name: str) -> tuple[onnxruntime.InferenceSession, str]:
+    """A session, and the provider that it truly runs on.
+
+    Raises:
+        InvalidInput: The provider is unknown, or was asked for by name and does not run here.
+    """
+    if name not in ("auto", *PROVIDERS):
         raise InvalidInput(f"provider must be auto, {', '.join(PROVIDERS)}; got {name!r}")
-    if name not in available:
-        raise InvalidInput(f"provider {name!r} is not available here; available: {', '.join(available)}")
-    return name
+    built = [short for short, full in PROVIDERS.items() if full in onnxruntime.get_available_providers()]
+    asked = built[0] if name == "auto" else name
+    if asked in built:
+        session = open_session(model, asked)
+        running = next(short for short, full in PROVIDERS.items() if full == session.get_providers()[0])
+        if name in ("auto", running):
+            return session, running
+    raise InvalidInput(
+        f"provider {name!r} does not run here; this ONNX Runtime is built for {', '.join(built)}, and CUDA "
+        "needs a device and its libraries (the extra [gpu]): choose another provider, or auto"
+    )

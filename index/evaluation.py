@@ -188,7 +188,9 @@ def _permutations(draws: Draws, rand_perm: Path | None) -> Permutations | None:
     if draws is Draws.SEEDED:
         return None
     if rand_perm is None:
-        raise InvalidInput("official draws are read from SYSU-MM01's rand_perm_cam.mat: give its path")
+        raise InvalidInput(
+            "official draws are read from SYSU-MM01's rand_perm_cam.mat: give its path (--rand-perm)"
+        )
     return Permutations(rand_perm)
 
 

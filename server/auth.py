@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from server.errors import KeyMissing
+from server.parts import parts_of
 
 API_KEY_HEADER = "X-API-Key"
 
@@ -26,7 +27,8 @@ class KeyedRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_keyed(request: Request) -> Response:
-            request.state.key_name = request.app.state.parts.keys.holder(offered_key(request.headers))
+            parts = await parts_of(request)
+            request.state.key_name = parts.keys.holder(offered_key(request.headers))
             return await handle(request)
 
         return handle_keyed

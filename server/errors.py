@@ -13,7 +13,7 @@
     ├── ImageUnknown              the gallery holds no such image
     ├── ImageFileMissing          the gallery knows the image, and its file is not in the store
     ├── EncoderBusy               more images wait for the encoder than allowed
-    ├── ServerStopping            the server is about to end
+    ├── ServerStopping            the server is about to end, or was not started
     ├── StorageUnavailable        the data folder cannot be read or written now
     └── InstallationInvalid       what is installed cannot work together
 """
@@ -65,7 +65,7 @@ class EncoderBusy(PecaError):
 
 
 class ServerStopping(PecaError):
-    """The server is about to end and takes no more work."""
+    """The server takes no work: it is about to end, or was not started."""
 
 
 class StorageUnavailable(PecaError):

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.problems import BODY_TOO_LARGE, problem_response
 
-_DISCARD_LIMIT_S = 5.0
+_DISCARD_LIMIT_S = 1.0
 
 
 class BodyLimit:
@@ -52,7 +52,8 @@ class BodyLimit:
             await send(message)
 
         if announced.isdecimal() and int(announced) > self._max_bytes:
-            if int(announced) <= 2 * self._max_bytes:
+            # A client that asks first (Expect) has sent nothing yet.
+            if int(announced) <= 2 * self._max_bytes and "expect" not in headers:
                 unread = not await _discard(receive, int(announced))
             response = problem_response(BODY_TOO_LARGE.problem(self._detail()))
             await response(scope, receive_counted, send_closing)

@@ -12,6 +12,7 @@ from exporter.runtime import Encoder, load_encoder
 from index.gallery import Gallery, check_spec, open_gallery
 from server.audit import AuditLog
 from server.batching import EncodingQueue
+from server.errors import ServerStopping
 from server.images import FOLDER_NAME, ImageStore
 from server.keys import KeyStore, open_keys
 from server.services.catalogue import Catalogue
@@ -71,8 +72,14 @@ def _open_keys(settings: Settings) -> KeyStore:
 
 
 async def parts_of(request: Request) -> Parts:
-    """The parts of the server that ``request`` came to."""
-    parts: Parts = request.app.state.parts
+    """The parts of the server that ``request`` came to.
+
+    Raises:
+        ServerStopping: They are not open: the application was not started, or has ended.
+    """
+    parts: Parts | None = getattr(request.app.state, "parts", None)
+    if parts is None:
+        raise ServerStopping("the server is not running: its application was not started, or has ended")
     return parts
 
 

@@ -56,7 +56,8 @@ class Event:
         step: Steps done since the start of the run.
         steps: Steps of the whole run.
         values: What was measured: ``loss``, each term by name, ``lr``, ``images_per_s``; or
-            ``val_rank1`` and ``val_map``; or ``decoded``.
+            ``val_rank1`` and ``val_map``; or ``decoded`` and ``images``; or, where the data set has
+            fewer identities than a batch should hold, ``batch_identities`` and ``asked_identities``.
     """
 
     epoch: int
@@ -111,6 +112,9 @@ def train(options: TrainOptions, report: Report) -> Path:
         lambda done, of: report(Event(0, 0, 0, {"decoded": done, "images": of})),
     )
     trainer = Trainer(options, data)
+    asked, held = options.recipe.data.identities, trainer.sampler.identities
+    if held < asked:
+        report(Event(0, 0, 0, {"batch_identities": held, "asked_identities": asked}))
     if options.resume:
         trainer.restore(load_checkpoint(options.out / LAST))
     trainer.run(report)

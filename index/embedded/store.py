@@ -307,11 +307,11 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make ``folder`` and its parents, each name of them on the disk before this returns."""
+    """Make ``folder`` and its parents for their owner alone, each name on the disk before this returns."""
     if folder.is_dir():
         return
     _make_folder(folder.absolute().parent)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     parent = os.open(folder.absolute().parent, os.O_RDONLY)
     try:
         os.fsync(parent)

@@ -280,24 +280,3 @@ def test_the_module_is_the_command(server: Server, query: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("peca: 401 ")
     assert done.stderr.count("\n") == 1
-
-
-def commands() -> list[tuple[str, list[str]]]:
-    """Every command with its options, as a user types them."""
-    found = []
-    pending = [("peca", typer.main.get_command(app))]
-    while pending:
-        name, command = pending.pop()
-        pending += [(f"{name} {sub}", child) for sub, child in getattr(command, "commands", {}).items()]
-        options = [text for one in command.params for text in one.opts if text.startswith("--")]
-        found.append((name, options))
-    return found
-
-
-@pytest.mark.parametrize(("command", "options"), commands(), ids=[name for name, _ in commands()])
-def test_the_docs_name_it(command: str, options: list[str]) -> None:
-    sections = (REPOSITORY / "docs/commands.md").read_text().split("\n## ")
-    section = next((text for text in sections if text.startswith(f"`{command}`\n")), None)
-    assert section is not None, f"docs/commands.md has no section `{command}`"
-    missing = [option for option in options if f"`{option}" not in section and "completion" not in option]
-    assert not missing

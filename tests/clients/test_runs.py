@@ -146,6 +146,15 @@ def test_the_demonstration_shows_the_whole_way_and_serves(tmp_path: Path) -> Non
         client.version()
 
 
+def test_the_demonstration_replaces_nothing_that_it_did_not_make(peca: Peca, tmp_path: Path) -> None:
+    mine = tmp_path / "gallery" / "precious"
+    mine.mkdir(parents=True)
+    code, _, err = peca("demo", "--no-serve", "--out", tmp_path)
+    assert code == 1
+    assert "holds gallery, not made by a demonstration" in err
+    assert mine.is_dir()
+
+
 def wait_for_server(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:

@@ -1,10 +1,15 @@
-"""The documents name what there is: every setting, and every module of the plan."""
+"""The documents name what there is: commands, routes, problems, settings, and the modules of the plan."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import typer
 
+from clients.cli import app
+from server.openapi import document_text
+from server.problems import HTTP_KINDS, INVALID_METADATA, KINDS, UNKNOWN_MODALITY
 from server.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,3 +44,37 @@ def test_links_between_documents_lead_somewhere(document):
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text):
         assert (document.parent / target).exists(), target
+
+
+def test_every_route_and_problem_stands_in_the_docs() -> None:
+    text = (REPOSITORY / "docs/api.md").read_text(encoding="utf-8")
+    for path, item in json.loads(document_text())["paths"].items():
+        for method in item:
+            assert f"`{method.upper()} {path}`" in text
+    kinds = {*KINDS.values(), *HTTP_KINDS.values(), UNKNOWN_MODALITY, INVALID_METADATA}
+    described = {
+        (slug, int(status))
+        for slug, status in re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", text, re.MULTILINE)
+    }
+    assert described == {(kind.slug, kind.status) for kind in kinds}
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every command with its options, as a user types them."""
+    found = []
+    pending = [("peca", typer.main.get_command(app))]
+    while pending:
+        name, command = pending.pop()
+        pending += [(f"{name} {sub}", child) for sub, child in getattr(command, "commands", {}).items()]
+        options = [text for one in command.params for text in one.opts if text.startswith("--")]
+        found.append((name, options))
+    return found
+
+
+@pytest.mark.parametrize(("command", "options"), commands(), ids=[name for name, _ in commands()])
+def test_the_docs_name_it(command: str, options: list[str]) -> None:
+    sections = (REPOSITORY / "docs/commands.md").read_text().split("\n## ")
+    section = next((text for text in sections if text.startswith(f"`{command}`\n")), None)
+    assert section is not None, f"docs/commands.md has no section `{command}`"
+    missing = [option for option in options if f"`{option}" not in section and "completion" not in option]
+    assert not missing

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -11,12 +12,16 @@ from exporter.bundle import MANIFEST, Precision, default_bundle, read_bundle
 from exporter.errors import BundleInvalid
 from exporter.freeze import LabelledImages, write_bundle
 from exporter.parity import check_parity, parity_report
-from exporter.runtime import Encoder, GreyPixelEncoder, load_encoder
+from exporter.runtime import PROVIDERS, Encoder, GreyPixelEncoder, load_encoder, open_session
 from index.errors import InvalidInput
 from index.space import Modality
 
 HW = (24, 12)
 BOTH = [Modality.VISIBLE, Modality.INFRARED]
+
+
+def cuda_runs():
+    return torch.cuda.is_available() and PROVIDERS["cuda"] in onnxruntime.get_available_providers()
 
 
 class SmallNetwork(torch.nn.Module):
@@ -209,6 +214,27 @@ def test_providers_are_chosen_by_name(frozen):
     assert load_encoder(frozen, "cpu").provider == "cpu"
     with pytest.raises(InvalidInput, match="provider must be auto, cuda, cpu; got 'abacus'"):
         load_encoder(frozen, "abacus")
+
+
+@pytest.mark.skipif(cuda_runs(), reason="CUDA runs here")
+def test_a_provider_that_does_not_run_is_never_claimed(frozen, monkeypatch):
+    with pytest.raises(InvalidInput, match="provider 'cuda' does not run here"):
+        load_encoder(frozen, "cuda")
+    # The GPU build names CUDA among its providers and falls back to the processor where it cannot load it.
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS.values()))
+    monkeypatch.setattr("exporter.runtime.open_session", lambda model, _: open_session(model, "cpu"))
+    assert load_encoder(frozen, "auto").provider == "cpu"
+    with pytest.raises(InvalidInput, match="provider 'cuda' does not run here"):
+        load_encoder(frozen, "cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not cuda_runs(), reason="no CUDA device")
+def test_cuda_gives_what_the_processor_gives(frozen):
+    images, _, modality = people()
+    lights = [BOTH[code] for code in modality]
+    found, expected = (load_encoder(frozen, name).encode(images, lights) for name in ("cuda", "cpu"))
+    assert (found * expected).sum(1).min() > 0.99
 
 
 def test_the_shipped_bundle_is_whole_small_and_near_to_what_was_trained():

@@ -130,11 +130,12 @@ def database(tmp_path: Path, url: str) -> Path:
     return tmp_path / "gallery" / "gallery.sqlite3"
 
 
-def test_every_acknowledged_image_survives_sigkill_and_no_batch_is_halved(url: str) -> None:
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+def test_every_acknowledged_image_survives_sigkill_and_no_batch_is_halved(url: str, kills: int) -> None:
     draw = random.Random(0)
     acknowledged: set[int] = set()
     begin = 0
-    for _ in range(6):
+    for _ in range(kills):
         with child(CHILD, url, str(begin)) as process:
             assert line(process) == "open"
             heard = [line(process) for _ in range(draw.randrange(1, 40))]
@@ -327,6 +328,12 @@ def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
         gallery.add(*batch(0))
     assert (tmp_path / "new" / "a?mode=memory#b %41: ü" / "gallery.sqlite3").is_file()
     assert stored_spec(url) == SPEC
+
+
+def test_a_new_gallery_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with closing(open_gallery(f"embedded:{tmp_path / 'site' / 'gallery'}", SPEC)):
+        assert (tmp_path / "site").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "site" / "gallery").stat().st_mode & 0o777 == 0o700
 
 
 def test_every_commit_is_forced_to_the_disk(url: str) -> None:

@@ -1,5 +1,6 @@
 """What the application opens and closes, its settings and its probes."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,3 +92,14 @@ def test_a_full_encoder_asks_to_come_again(start: Callable[..., Site]) -> None:
     answer = site.search(picture(0))
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     assert answer.json()["type"] == "urn:peca:problem:encoder-busy"
+
+
+def test_an_application_that_was_not_started_says_so(settings: Settings) -> None:
+    async def ask(path: str) -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(settings, encoder=GreyPixelEncoder()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://peca") as http:
+            return await http.get(path)
+
+    for path in ("/readyz", "/cameras"):
+        answer = asyncio.run(ask(path))
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:server-stopping")

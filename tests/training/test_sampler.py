@@ -44,5 +44,7 @@ def test_identities_of_one_modality_are_never_drawn():
     modality[LABELS == 3] = 0
     drawn = IdentitySampler(LABELS, modality, 9, 1, 0)
     assert 3 not in LABELS[drawn.batch(0, 0)[0]]
-    with pytest.raises(InvalidInput, match=r"needs 10 identities seen in both modalities; .* has 9"):
+    assert IdentitySampler(LABELS, modality, 10, 1, 0).identities == 9
+    modality[LABELS != 3] = 1
+    with pytest.raises(InvalidInput, match=r"needs two identities seen in both modalities; .* has 0"):
         IdentitySampler(LABELS, modality, 10, 1, 0)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.bundle import MODALITY_CODE
 from exporter.errors import ImageRefused
 from exporter.preprocess import load_image
-from exporter.runtime import MODALITY_CODE
 from index.errors import InvalidInput
 from training.datasets.tree import DatasetInvalid, TreeImage
 

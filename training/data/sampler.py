@@ -13,7 +13,8 @@ class IdentitySampler:
 
     A batch is a pure function of seed, epoch and step, so that a resumed run draws what the
     unbroken run would have drawn. An epoch has as many steps as show the larger modality once.
-    Images are drawn without repeats where an identity has K of them, with repeats otherwise.
+    Images are drawn without repeats where an identity has K of them, with repeats otherwise. A data
+    set with fewer than P identities that were seen in both modalities gives them all in each batch.
 
     Args:
         labels: (N,) int64 in [0, C).
@@ -23,7 +24,7 @@ class IdentitySampler:
         seed: Of all draws.
 
     Raises:
-        InvalidInput: Fewer than P identities have images of both modalities.
+        InvalidInput: Fewer than two identities have images of both modalities.
     """
 
     def __init__(
@@ -34,7 +35,6 @@ class IdentitySampler:
         images_per_modality: int,
         seed: int,
     ) -> None:
-        self.identities = identities
         self.images_per_modality = images_per_modality
         self.seed = seed
         self._rows = [
@@ -44,13 +44,14 @@ class IdentitySampler:
         self._usable = np.array(
             [n for n, rows in enumerate(self._rows) if all(map(len, rows))], dtype=np.int64
         )
-        if len(self._usable) < identities:
+        if len(self._usable) < 2:
             raise InvalidInput(
-                f"a batch needs {identities} identities seen in both modalities; "
+                "a batch needs two identities seen in both modalities; "
                 f"the training set has {len(self._usable)}"
             )
+        self.identities = min(identities, len(self._usable))
         larger = max(np.count_nonzero(modality == code) for code in (0, 1))
-        self.steps_per_epoch = math.ceil(larger / (identities * images_per_modality))
+        self.steps_per_epoch = math.ceil(larger / (self.identities * images_per_modality))
 
     def batch(self, epoch: int, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The rows of one batch: (P*K,) visible and (P*K,) infrared, identity by identity."""

@@ -9,20 +9,19 @@ from pathlib import Path, PurePosixPath
 
 from index.errors import InvalidInput
 from index.space import Modality
-from training.datasets.tree import IMAGE_SUFFIXES, Dataset, DatasetInvalid, Layout, TreeImage
+from training.datasets.tree import (
+    IMAGE_SUFFIXES,
+    LLCM_CAMERAS,
+    SYSU_CAMERAS,
+    Dataset,
+    DatasetInvalid,
+    Layout,
+    TreeImage,
+)
 
-_SYSU_CAMERAS = {
-    1: Modality.VISIBLE,
-    2: Modality.VISIBLE,
-    3: Modality.INFRARED,
-    4: Modality.VISIBLE,
-    5: Modality.VISIBLE,
-    6: Modality.INFRARED,
-}
 _REGDB_CAMERAS = {"visible": Modality.VISIBLE, "thermal": Modality.INFRARED}
 _REGDB_SPLITS = range(1, 11)
 _LLCM_FOLDERS = {"vis": Modality.VISIBLE, "nir": Modality.INFRARED}
-_LLCM_CAMERAS = range(1, 10)
 _LLCM_MAY_LACK = ("nir", 3)
 _CAMERA_FOLDER = re.compile(r"cam0*(\d+)")
 _CAMERA_IN_NAME = re.compile(r"(?:_c|cam)0*(\d+)")
@@ -64,7 +63,7 @@ _Camera = tuple[str, str, Modality]
 
 def _read_sysu(root: Path, _split: int) -> _Parts:
     people = {part: _ids(root / "exp" / f"{part}_id.txt") for part in ("train", "val", "test")}
-    cameras = [(f"cam{number}", f"cam{number}", modality) for number, modality in _SYSU_CAMERAS.items()]
+    cameras = [(f"cam{number}", f"cam{number}", modality) for number, modality in SYSU_CAMERAS.items()]
     train = _walk(root, cameras, sorted({*people["train"], *people["val"]}))
     test = _walk(root, cameras, people["test"])
     _refuse_empty_cameras(root, cameras, [*train, *test])
@@ -100,7 +99,7 @@ def _read_llcm(root: Path, _split: int) -> _Parts:
     cameras = [
         (f"test_{folder}/cam{number}", f"cam{number}", modality)
         for folder, modality in _LLCM_FOLDERS.items()
-        for number in _LLCM_CAMERAS
+        for number in LLCM_CAMERAS
         if (folder, number) != _LLCM_MAY_LACK or (root / f"test_{folder}/cam{number}").is_dir()
     ]
     test = _walk(root, cameras, _ids(root / "idx" / "test_id.txt"))
@@ -235,7 +234,7 @@ def _llcm_camera(source: str) -> str:
     path = PurePosixPath(source)
     folders = filter(None, map(_CAMERA_FOLDER.fullmatch, path.parts[:-1]))
     found = next(folders, None) or _CAMERA_IN_NAME.search(path.name)
-    if found is None or int(found.group(1)) not in _LLCM_CAMERAS:
+    if found is None or int(found.group(1)) not in LLCM_CAMERAS:
         raise DatasetInvalid(
             f"expected a camera from 1 to 9 in {source!r}, as a folder cam3 or as _c3_ in its name"
         )

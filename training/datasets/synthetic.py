@@ -22,7 +22,7 @@ from index.space import Modality
 from training.datasets.cameras import Camera, draw_camera
 from training.datasets.people import Person, draw_person, generator
 from training.datasets.rendering import render
-from training.datasets.tree import Layout
+from training.datasets.tree import LLCM_CAMERAS, SYSU_CAMERAS, Layout
 
 __all__ = [
     "Camera",
@@ -41,15 +41,6 @@ _PICTURE_STREAM = 21
 _SPLIT_STREAM = 22
 _SITE_STREAM = 23
 _REGDB_SPLITS = 10
-_SYSU_CAMERAS = {
-    1: Modality.VISIBLE,
-    2: Modality.VISIBLE,
-    3: Modality.INFRARED,
-    4: Modality.VISIBLE,
-    5: Modality.VISIBLE,
-    6: Modality.INFRARED,
-}
-_LLCM_CAMERAS = range(1, 10)
 # Beyond the cameras of every tree: a site of the same seed has places that no encoder trained on.
 _SITE_CAMERAS = {101: Modality.VISIBLE, 102: Modality.VISIBLE, 103: Modality.INFRARED, 104: Modality.INFRARED}
 _SITE_DAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -237,7 +228,7 @@ def _plan_sysu(folder: Path, identities: int, images: int, seed: int) -> list[_S
         _write_lines(folder / "exp" / f"{name}_id.txt", [ids])
     return [
         _Shot(f"cam{number}/{identity + 1:04d}/{image + 1:04d}.jpg", identity, camera, image)
-        for number, camera in ((n, draw_camera(seed, n, modality)) for n, modality in _SYSU_CAMERAS.items())
+        for number, camera in ((n, draw_camera(seed, n, modality)) for n, modality in SYSU_CAMERAS.items())
         for identity in range(identities)
         for image in range(images)
     ]
@@ -279,7 +270,7 @@ def _plan_llcm(folder: Path, identities: int, images: int, seed: int) -> list[_S
     _write_lines(folder / "idx" / "test_id.txt", [",".join(str(identity + 1) for identity in test)])
     shots: list[_Shot] = []
     for modality, short in ((Modality.VISIBLE, "vis"), (Modality.INFRARED, "nir")):
-        cameras = [draw_camera(seed, number, modality) for number in _LLCM_CAMERAS]
+        cameras = [draw_camera(seed, number, modality) for number in LLCM_CAMERAS]
         lines: list[str] = []
         for label, identity in enumerate(train):
             taken = [shot for camera in cameras for shot in _llcm_shots(short, identity, camera, images)]

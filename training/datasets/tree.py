@@ -9,6 +9,11 @@ from index.space import Modality
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
+SYSU_CAMERAS = {n: Modality.INFRARED if n in (3, 6) else Modality.VISIBLE for n in range(1, 7)}
+"""SYSU-MM01's cameras by number."""
+LLCM_CAMERAS = range(1, 10)
+"""LLCM's cameras, each of which sees by day and by night."""
+
 
 class Layout(StrEnum):
     """Whose folder layout a tree on disk follows."""
