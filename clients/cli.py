@@ -405,6 +405,9 @@ def train(
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Stop, at a checkpoint, when the run has done so many steps.")
     ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop, at a checkpoint, after so many minutes of training.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
     training_set: Annotated[
         str, typer.Option(show_default="layout and folder", help="The data in words, for the manifest.")
@@ -413,7 +416,7 @@ def train(
     """Train an encoder on a data set tree; needs the extra [train].
 
     OUT gets last.pt, best.pt (best mAP on training identities that are held out; the test set is
-    never looked at), log.jsonl and the decoded images.
+    never looked at), log.jsonl, TensorBoard's event files and the decoded images.
 
     Example: peca train --recipe M1 --dataset sysu --root SYSU-MM01 --out runs/m1 --device cuda
     """
@@ -433,6 +436,7 @@ def train(
             out,
             seed=seed,
             max_steps=max_steps,
+            max_minutes=max_minutes,
             resume=resume,
             weights=weights,
             arithmetic=_member(ArithmeticForm, "--precision", precision),

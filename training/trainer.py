@@ -1,6 +1,6 @@
 """The training loop: steps, schedule, validation, checkpoints, log."""
 
-import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +22,7 @@ from training.data.augment import augment
 from training.data.sampler import IdentitySampler
 from training.datasets.tree import Dataset
 from training.ical import generate
+from training.log import RunLog
 from training.losses.objective import Objective
 from training.losses.sim import PARTS
 from training.losses.term import Generated, Need, StepOutputs
@@ -30,8 +31,6 @@ from training.models.encoder import Stream
 from training.models.network import Network, load_pretrained
 from training.recipe import Recipe
 from training.validation import embed, validate
-
-LOG = "log.jsonl"
 
 Report = Callable[["Event"], None]
 
@@ -76,6 +75,7 @@ class TrainOptions:
         out: The run's folder.
         seed: Of all draws.
         max_steps: Stop, at a checkpoint, when this many steps of the run are done.
+        max_minutes: Stop, at a checkpoint, at the first step that ends so many minutes after the start.
         resume: Go on from the folder's last checkpoint.
         weights: A state dictionary of a torchvision ResNet to start from.
         arithmetic: Number format of the network.
@@ -88,6 +88,7 @@ class TrainOptions:
     out: Path
     seed: int = 0
     max_steps: int | None = None
+    max_minutes: float | None = None
     resume: bool = False
     weights: Path | None = None
     arithmetic: ArithmeticForm = ArithmeticForm.FP32
@@ -161,23 +162,27 @@ class Trainer:
         return self.epoch * self.sampler.steps_per_epoch + self.step
 
     def run(self, report: Report) -> None:
-        """Train to the end of the recipe or to ``max_steps``, with a checkpoint at each epoch's end."""
-        with (self.options.out / LOG).open("a", encoding="utf-8") as log:
+        """Train to the end of the recipe, of ``max_steps`` or of ``max_minutes``.
+
+        A checkpoint is written at the end of each epoch and of the run.
+        """
+        began = time.monotonic()
+        limit_s = math.inf if self.options.max_minutes is None else 60 * self.options.max_minutes
+        with RunLog(self.options.out) as log:
 
             def tell(values: dict[str, float]) -> None:
-                event = Event(self.epoch, self.done, self.steps, values)
-                line = {"epoch": event.epoch, "step": event.step, **values}
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-                report(event)
+                log.write(self.epoch, self.done, values)
+                report(Event(self.epoch, self.done, self.steps, values))
 
             if self.done == 0:
                 self.fill_memory()
-            while self.done < self.steps:
+            out_of_time = False
+            while self.done < self.steps and not out_of_time:
                 tell(self.train_step())
                 if self.step == self.sampler.steps_per_epoch:
                     self.epoch, self.step = self.epoch + 1, 0
-                if self.step == 0 or self.done == self.steps:
+                out_of_time = time.monotonic() - began >= limit_s
+                if self.step == 0 or self.done == self.steps or out_of_time:
                     tell(self.validate_and_save())
 
     def fill_memory(self) -> None:

@@ -9,9 +9,10 @@ from index.errors import InvalidInput
 from training.checkpoint import BEST, LAST, load_checkpoint
 from training.data.arrays import decode_images, load_images
 from training.datasets.tree import DatasetInvalid
+from training.log import LOG
 from training.losses.term import Need
 from training.recipe import load_recipe, recipe_names
-from training.trainer import LOG, ArithmeticForm, LossNotFinite, Trainer, TrainOptions, train
+from training.trainer import ArithmeticForm, LossNotFinite, Trainer, TrainOptions, train
 
 
 def run(recipe, dataset, out, **changes):
@@ -108,6 +109,27 @@ def test_max_steps_stops_at_a_checkpoint_and_resume_goes_on(recipe, dataset, tmp
     assert load_checkpoint(tmp_path / "run" / LAST).step == 2
     _, second = run(recipe, dataset, tmp_path / "run", max_steps=4, resume=True)
     assert [event.step for event in second if "loss" in event.values] == [3, 4]
+
+
+def test_max_minutes_stops_at_a_checkpoint_within_an_epoch_and_resume_goes_on(recipe, dataset, tmp_path):
+    _, first = run(recipe, dataset, tmp_path / "run", max_minutes=0)
+    assert [event.step for event in first if "loss" in event.values] == [1]
+    assert "val_map" in first[-1].values
+    assert load_checkpoint(tmp_path / "run" / LAST).step == 1
+    _, second = run(recipe, dataset, tmp_path / "run", max_steps=2, resume=True)
+    assert [event.step for event in second if "loss" in event.values] == [2]
+
+
+def test_tensorboard_reads_what_the_log_says(recipe, dataset, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(recipe, dataset, tmp_path / "run", max_steps=2)
+    board = EventAccumulator(str(tmp_path / "run")).Reload()
+    lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    for name in ("loss", "ce", "triplet", "lr", "val_map"):
+        written = [(line["step"], line[name]) for line in lines if name in line]
+        read = [(scalar.step, scalar.value) for scalar in board.Scalars(name)]
+        assert read == [(step, pytest.approx(value)) for step, value in written]
 
 
 def test_a_used_folder_is_not_overwritten(recipe, dataset, tmp_path):

@@ -1,0 +1,43 @@
+"""The log of a training run: one JSON object a line, and the same values for TensorBoard."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """Writes ``log.jsonl`` and TensorBoard's event files into a run's folder; for a ``with`` statement.
+
+    A resumed run goes on in the same files.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = (folder / LOG).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder))
+
+    def write(self, epoch: int, step: int, values: dict[str, float]) -> None:
+        """Log ``values`` after ``step`` steps of the run."""
+        self._lines.write(json.dumps({"epoch": epoch, "step": step, **values}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lines.close()
+        self._board.close()
