@@ -43,7 +43,7 @@ def parity_report(
             "against": "torch" if precision is Precision.FP32 else Precision.FP32.value,
             "min_cosine": round(float(cosine.min()), 6),
             "mean_cosine": round(float(cosine.mean()), 6),
-            "mean_ap": round(cross_modality_map(embeddings, labels, modality, cameras), 4),
+            "mean_ap": round(cross_modality_scores(embeddings, labels, modality, cameras)[1], 4),
         }
     return report
 
@@ -68,13 +68,13 @@ def check_parity(report: dict[str, Any]) -> None:
         raise BundleInvalid(f"int8 changes mAP by {change:+.4f}, more than {INT8_MAX_MAP_CHANGE}")
 
 
-def cross_modality_map(
+def cross_modality_scores(
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int64],
     modality: NDArray[np.int64],
     cameras: NDArray[np.str_],
-) -> float:
-    """The mAP in [0, 1] of searching each modality in the other, the mean of both directions."""
+) -> tuple[float, float]:
+    """Rank-1 and mAP, in [0, 1], of searching each modality in the other, the mean of both directions."""
     scores = []
     for query in (0, 1):
         asks, holds = modality == query, modality != query
@@ -82,5 +82,6 @@ def cross_modality_map(
         metrics = evaluate_ranking(
             similarity, labels[asks], labels[holds], cameras[asks], cameras[holds], PLAIN
         )
-        scores.append(float(metrics.mean_ap))
-    return float(np.mean(scores))
+        scores.append((float(metrics.cmc[0]), float(metrics.mean_ap)))
+    rank1, mean_ap = np.mean(scores, axis=0).tolist()
+    return rank1, mean_ap

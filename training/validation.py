@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from index.metrics import evaluate_ranking
-from index.protocols import PLAIN
+from exporter.parity import cross_modality_scores
 from training.data.arrays import ImageArray
 from training.data.augment import normalise
 from training.models.encoder import Encoded, Encoder, Stream
@@ -44,20 +43,7 @@ def validate(encoder: Encoder, data: ImageArray, device: torch.device) -> Valida
     embeddings = embed(encoder, data, device)
     if not np.isfinite(embeddings).all():
         return Validation(0.0, 0.0)
-    scores = []
-    for query in (0, 1):
-        asks, holds = data.modality == query, data.modality != query
-        metrics = evaluate_ranking(
-            embeddings[asks] @ embeddings[holds].T,
-            data.labels[asks],
-            data.labels[holds],
-            data.cameras[asks],
-            data.cameras[holds],
-            PLAIN,
-        )
-        scores.append((float(metrics.cmc[0]), float(metrics.mean_ap)))
-    rank1, mean_ap = np.mean(scores, axis=0)
-    return Validation(float(rank1), float(mean_ap))
+    return Validation(*cross_modality_scores(embeddings, data.labels, data.modality, data.cameras))
 
 
 @torch.inference_mode()
