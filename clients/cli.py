@@ -13,7 +13,7 @@ import typer
 from index.errors import GalleryUnavailable, InvalidInput, MissingExtra, PecaError
 from index.protocols import MODES, Draws
 from index.space import Modality
-from training.datasets.tree import Layout
+from training.datasets.tree import IMAGE_SUFFIXES, Layout
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -77,7 +77,9 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise typer.BadParameter(f"expected ISO 8601 such as 2026-05-01T18:00:00Z, got {text!r}") from None
     if moment.utcoffset() is None:
-        raise typer.BadParameter(f"expected a time zone, as in {text}Z or {text}+02:00")
+        raise typer.BadParameter(
+            f"expected a time zone, as in {moment.isoformat()}Z or {moment.isoformat()}+02:00"
+        )
     return moment
 
 
@@ -214,7 +216,7 @@ def ingest(
     A folder needs --camera-id and --modality; its images are dated by EXIF, else by their files.
     A CSV manifest has the columns filename, camera_id, modality, captured_at, and if wanted
     image_id, person_id, track_id, source. Running it again stores nothing twice. Ends with 1 where
-    an image was refused; the others are stored all the same.
+    an image was refused or its id is taken; the others are stored all the same.
 
     Example: peca ingest photos --camera-id gate-1 --modality visible
     """
@@ -226,7 +228,7 @@ def ingest(
         print_json(ingest_json(report))
     else:
         print_ingest(report)
-    if report.refused:
+    if report.refused or report.conflict:
         raise typer.Exit(1)
 
 
@@ -554,6 +556,8 @@ def _uploads(
     from clients.uploads import folder_uploads, manifest_uploads, tree_uploads
 
     if layout is not None or path.is_file():
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise typer.BadParameter(f"{path} is one image; name its folder, with --camera-id and --modality")
         if camera_id is not None or modality is not None:
             raise typer.BadParameter(
                 "--camera-id and --modality are for a folder; a manifest or tree says its own"

@@ -69,16 +69,20 @@ def manifest_uploads(manifest: Path) -> Uploads:
     ``person_id``, ``track_id``, ``source`` (the file as listed where not given).
 
     Raises:
-        InvalidInput: The file is not UTF-8 CSV, or its heading lacks a column or has an unknown one.
+        InvalidInput: The file is not UTF-8 CSV, its heading lacks a column or has an unknown one,
+            or there is no row below it.
     """
     try:
         # utf-8-sig, since spreadsheets put a byte order mark before the heading.
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, strict=True)
             file_column = _checked_heading(manifest, list(rows.fieldnames or ()))
-            return _collected(_row(rows.line_num, row, file_column, manifest.parent) for row in rows)
+            found = _collected(_row(rows.line_num, row, file_column, manifest.parent) for row in rows)
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidInput(f"{manifest} must be a CSV file in UTF-8: {error}") from error
+    if not found.ready and not found.refused:
+        raise InvalidInput(f"{manifest} lists no image; expected a row an image below the heading")
+    return found
 
 
 def tree_uploads(images: Iterable[TreeImage]) -> Uploads:

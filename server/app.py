@@ -3,13 +3,14 @@
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from socket import socket
+from socket import SOCK_STREAM, create_server, getaddrinfo, socket
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from exporter.runtime import Encoder
+from index.errors import PecaError
 from index.gallery import Gallery
 from server.images import ImageStore
 from server.installation import check_installation
@@ -23,6 +24,7 @@ from server.settings import Settings
 API_VERSION = "1"
 DESCRIPTION = "Finds a person across the day and night cameras of a site."
 _GRACE_S = 30
+_BACKLOG = 2048
 
 
 def create_app(
@@ -53,11 +55,12 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
         encoder: Used instead of the bundle of the settings.
 
     Raises:
-        PecaError: The installation is not sound, or a part cannot be opened.
-        SystemExit: The address cannot be listened on.
+        PecaError: The installation is not sound, the address cannot be listened on, or a part cannot be
+            opened.
     """
     check_installation()
-    with opened(settings, encoder) as parts:
+    # Before a key is made, whose one showing would be lost with a start that fails.
+    with _listening(settings.host, settings.port) as listener, opened(settings, encoder) as parts:
         app = _build(settings, lambda: nullcontext(parts))
         config = uvicorn.Config(
             app,
@@ -66,7 +69,16 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
             timeout_graceful_shutdown=_GRACE_S,
             server_header=False,
         )
-        _Server(config).run()
+        _Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket:
+    """A socket bound to the address; it takes connections once the server does."""
+    try:
+        family = getaddrinfo(host, port, type=SOCK_STREAM)[0][0]
+        return create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise PecaError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another") from error
 
 
 def _build(settings: Settings, open_parts: Callable[[], AbstractContextManager[Parts]]) -> FastAPI:

@@ -100,11 +100,12 @@ def train(options: TrainOptions, report: Report) -> Path:
     """Train, and return the checkpoint with the best mAP on held-out training identities.
 
     Raises:
-        InvalidInput: The folder holds a run and ``resume`` is not set, or the checkpoint to
-            resume from belongs to another recipe or data set; or as the parts say.
+        InvalidInput: The device cannot be used; the folder holds a run and ``resume`` is not set; the
+            checkpoint to resume from belongs to another recipe or data set; or as the parts say.
         DatasetInvalid: The data set cannot be read.
         LossNotFinite: A loss term became infinite or not a number.
     """
+    _check_device(options.device)
     _check_folder(options)
     data = decode_images(
         options.dataset.train,
@@ -336,6 +337,14 @@ class Trainer:
         if self.options.arithmetic is ArithmeticForm.FP32:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"the device {name!r} cannot be used: {reason}; choose another --device") from None
 
 
 def _check_folder(options: TrainOptions) -> None:

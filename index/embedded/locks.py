@@ -55,6 +55,7 @@ class ProcessLock:
     """
 
     def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600)
         self._file = path.open("a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,7 +65,7 @@ class ProcessLock:
                 holder = self._file.read() or "unknown"
             raise GalleryUnavailable(
                 f"the gallery {path.parent} is open for writing by process {holder}; end that process, or "
-                "open the gallery with read_only=True"
+                "open the gallery read-only"
             ) from None
         self._file.truncate(0)
         self._file.write(str(os.getpid()))

@@ -240,7 +240,7 @@ class Store:
         """A transaction on the writing connection; the caller lets one thread in at a time."""
         if self._writer is None:
             raise GalleryUnavailable(
-                f"the gallery {self._path.parent} was opened with read_only=True and takes no write"
+                f"the gallery {self._path.parent} was opened read-only and takes no write"
             )
         with _explained(self._path), _committed(self._writer):
             yield self._writer
@@ -273,7 +273,9 @@ def read_spec(folder: Path) -> EmbeddingSpec | None:
 
 def _begin(path: Path, spec: EmbeddingSpec) -> None:
     """Write the schema and the encoder, in one transaction, where no gallery has been begun."""
-    with closing(_connect(path, "rwc")) as connection:
+    # SQLite gives its other files the mode of this one.
+    path.touch(mode=0o600)
+    with closing(_connect(path, "rw")) as connection:
         if not _is_blank(connection):
             return
         connection.execute(
@@ -294,7 +296,7 @@ def _is_blank(connection: sqlite3.Connection) -> bool:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Connect without implicit transactions; ``mode`` is SQLite's: ``ro``, ``rw``, or ``rwc`` to create."""
+    """Connect without implicit transactions; ``mode`` is SQLite's: ``ro`` or ``rw``."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )

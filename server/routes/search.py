@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import File, Form, Request, UploadFile
+from fastapi import Depends, File, Form, Request, UploadFile
 
+from index.errors import InvalidInput
 from index.records import Hit, Where
 from index.space import Modality
 from server.auth import keyed_router
@@ -14,10 +15,32 @@ from server.services.search import Query
 
 router = keyed_router("search")
 
+_SINGLE = (
+    "image",
+    "query_modality",
+    "gallery_modality",
+    "limit",
+    "after",
+    "before",
+    "score_threshold",
+    "case",
+    "reason",
+)
+_REPEATABLE = ("camera_ids", "exclude_camera_ids")
 _CAMERAS = "Repeat the field or put commas between; each must be a camera that the gallery has seen."
 
 
-@router.post("/search", summary="Find a person")
+async def _check_fields(request: Request) -> None:
+    """Refuse what FastAPI would ignore: a mistyped filter must not search everything."""
+    names = [name for name, _ in (await request.form()).multi_items()]
+    if unknown := sorted(set(names) - {*_SINGLE, *_REPEATABLE}):
+        known = ", ".join((*_SINGLE, *_REPEATABLE))
+        raise InvalidInput(f"expected the fields {known}; got also {', '.join(unknown)}")
+    if repeated := sorted(name for name in _SINGLE if names.count(name) > 1):
+        raise InvalidInput(f"expected one value each of {', '.join(repeated)}, got several")
+
+
+@router.post("/search", summary="Find a person", dependencies=[Depends(_check_fields)])
 def search(
     request: Request,
     parts: OpenParts,

@@ -202,7 +202,7 @@ def test_an_id_that_is_taken_is_told_and_kept(peca: Peca, client: PecaClient, tm
     row = ["taken", "visible", NIGHT.isoformat(), "cli-taken"]
     counts(peca, write_manifest(tmp_path / "one.csv", [["p0.jpg", *row]], heading))
     code, out, _ = peca("ingest", write_manifest(tmp_path / "two.csv", [["p1.jpg", *row]], heading))
-    assert code == 0
+    assert code == 1
     assert "conflict: row 2 (p1.jpg): " in out
     assert client.image("cli-taken").source == "p0.jpg"
 

@@ -1,5 +1,6 @@
 """The documents name what there is: commands, routes, problems, settings, and the modules of the plan."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,8 @@ from clients.cli import app
 from server.openapi import document_text
 from server.problems import HTTP_KINDS, INVALID_METADATA, KINDS, UNKNOWN_MODALITY
 from server.settings import Settings
+from training.losses.objective import TERMS
+from training.recipe import load_recipe, recipe_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
@@ -78,3 +81,16 @@ def test_the_docs_name_it(command: str, options: list[str]) -> None:
     assert section is not None, f"docs/commands.md has no section `{command}`"
     missing = [option for option in options if f"`{option}" not in section and "completion" not in option]
     assert not missing
+
+
+def test_the_recipes_and_loss_terms_stand_in_the_docs_with_their_weights() -> None:
+    text = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
+    for name in recipe_names():
+        row = next(line for line in text.splitlines() if line.startswith("| `") and f"`{name}`" in line)
+        if "+" not in name:
+            for term, settings in load_recipe(name).losses.items():
+                assert f"{term} {settings['weight']:g}" in row
+    for name, term in TERMS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        settings = set(inspect.signature(term).parameters) - {"dim", "args", "kwargs"}
+        assert all(f"`{setting}`" in row for setting in settings)

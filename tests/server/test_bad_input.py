@@ -160,3 +160,14 @@ def test_a_client_that_sends_all_before_it_listens_learns_that_its_body_is_too_l
     site = start(max_request_bytes=100_000)
     for _ in range(5):
         assert_problem(asyncio.run(send(site)), 413, "body-too-large")
+
+
+def test_a_field_that_would_be_ignored_is_refused(site: Site) -> None:
+    files = {"image": ("a.jpg", picture(1))}
+    answer = site.http.post("/search", files=files, data={"query_modality": "visible", "camera_id": "cam1"})
+    assert_problem(answer, 422, "invalid-request")
+    assert "got also camera_id" in answer.json()["detail"]
+    two = [("image", ("a.jpg", picture(1))), ("image", ("b.jpg", picture(2)))]
+    answer = site.http.post("/search", files=two, data={"query_modality": "visible"})
+    assert_problem(answer, 422, "invalid-request")
+    assert "one value each of image" in answer.json()["detail"]

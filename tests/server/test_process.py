@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 from server_site import Process, Site, about, picture
+
+from exporter.runtime import GreyPixelEncoder
+from index.errors import PecaError
+from server.app import serve
+from server.settings import Settings
 
 
 def test_the_first_start_prints_one_key_and_the_next_none(launch: Callable[[], Process]) -> None:
@@ -114,3 +120,13 @@ def test_the_audit_log_goes_on_after_a_kill(launch: Callable[[], Process], tmp_p
     lines = log.read_text().splitlines()
     assert len(lines) == 3
     assert json.loads(lines[0])["search_id"] != json.loads(lines[2])["search_id"]
+
+
+def test_a_taken_port_is_told_before_a_key_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(gallery=f"embedded:{tmp_path / 'data'}", port=taken.getsockname()[1])
+        with pytest.raises(
+            PecaError, match=r"cannot listen on 127\.0\.0\.1, port \d+: Address already in use"
+        ):
+            serve(settings, encoder=GreyPixelEncoder())
+    assert not (tmp_path / "data").exists()
