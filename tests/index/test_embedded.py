@@ -130,7 +130,7 @@ def database(tmp_path: Path, url: str) -> Path:
     return tmp_path / "gallery" / "gallery.sqlite3"
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_every_acknowledged_image_survives_sigkill_and_no_batch_is_halved(url: str, kills: int) -> None:
     draw = random.Random(0)
     acknowledged: set[int] = set()
