@@ -2,8 +2,6 @@
 
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -11,7 +9,7 @@ LOG = "log.jsonl"
 
 
 class RunLog:
-    """Writes ``log.jsonl`` and TensorBoard's event files into a run's folder; for a ``with`` statement.
+    """Writes ``log.jsonl`` and TensorBoard's event files into a run's folder.
 
     A resumed run goes on in the same files.
 
@@ -30,14 +28,7 @@ class RunLog:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the files."""
         self._lines.close()
         self._board.close()

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
@@ -169,7 +169,7 @@ class Trainer:
         """
         began = time.monotonic()
         limit_s = math.inf if self.options.max_minutes is None else 60 * self.options.max_minutes
-        with RunLog(self.options.out) as log:
+        with closing(RunLog(self.options.out)) as log:
 
             def tell(values: dict[str, float]) -> None:
                 log.write(self.epoch, self.done, values)
