@@ -1,7 +1,7 @@
 """How well the vectors that a gallery holds find people across modalities, by a published protocol."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,9 @@ from index.protocols import (
 )
 from index.records import ImageRecord
 from index.space import Modality
+
+CMC_RANKS = 50
+"""How far a report keeps the CMC curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Trial:
         valid_queries: Those of them with a match in their gallery; only they count.
         gallery: Images that stood in the gallery.
         scores: The result.
+        cmc: The CMC curve: ``cmc[k - 1]`` in [0, 1] is that of rank k, up to ``CMC_RANKS``; past the
+            end of a smaller gallery it stays where it is.
     """
 
     trial: int
@@ -66,11 +71,12 @@ class Trial:
     valid_queries: int
     gallery: int
     scores: Scores
+    cmc: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """What ``evaluate_gallery`` found.
+    """What ``evaluate_gallery`` found; means and spreads are taken over its trials, each counting the same.
 
     Attributes:
         protocol: The test mode's name, e.g. ``sysu-all``.
@@ -80,9 +86,7 @@ class EvaluationReport:
         shots: Images per (camera, identity) in the gallery; ``None`` where nothing is drawn.
         draws: The family of draws; ``None`` where nothing is drawn.
         unlabelled: Images of the gallery that took no part, having no ``person_id``.
-        mean: Means over the trials.
-        spread: Population standard deviations over the trials; 0 for a single one.
-        trials: Each trial.
+        trials: Each trial, at least one.
     """
 
     protocol: str
@@ -92,9 +96,33 @@ class EvaluationReport:
     shots: int | None
     draws: Draws | None
     unlabelled: int
-    mean: Scores
-    spread: Scores
     trials: tuple[Trial, ...]
+
+    @property
+    def mean(self) -> Scores:
+        """Means over the trials."""
+        return Scores(*self._table().mean(axis=0).tolist())
+
+    @property
+    def spread(self) -> Scores:
+        """Population standard deviations over the trials; 0 for a single one."""
+        return Scores(*self._table().std(axis=0).tolist())
+
+    @property
+    def cmc(self) -> list[float]:
+        """The mean CMC curve, ranks 1 to ``CMC_RANKS``."""
+        curve: list[float] = np.array([trial.cmc for trial in self.trials]).mean(axis=0).tolist()
+        return curve
+
+    @property
+    def cmc_spread(self) -> list[float]:
+        """The population standard deviation of each rank of the CMC curve."""
+        curve: list[float] = np.array([trial.cmc for trial in self.trials]).std(axis=0).tolist()
+        return curve
+
+    def _table(self) -> NDArray[np.float64]:
+        """(trials, scores)."""
+        return np.array([astuple(trial.scores) for trial in self.trials])
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON's types; the means and the first trial's sizes stand at the top level."""
@@ -112,8 +140,33 @@ class EvaluationReport:
             "gallery": first.gallery,
             **asdict(self.mean),
             "spread": asdict(self.spread),
+            "cmc": self.cmc,
+            "cmc_spread": self.cmc_spread,
             "trials": [_flat(trial) for trial in self.trials],
         }
+
+    @classmethod
+    def from_dict(cls, content: Any) -> "EvaluationReport":
+        """The report that ``to_dict`` gave.
+
+        Raises:
+            InvalidInput: ``content`` is not such a report.
+        """
+        try:
+            if not content["trials"]:
+                raise ValueError("expected at least one trial, got none")
+            return cls(
+                protocol=mode_named(content["protocol"]).name,
+                query_modality=Modality(content["query_modality"]),
+                gallery_modality=Modality(content["gallery_modality"]),
+                encoder=str(content["encoder"]),
+                shots=None if content["shots"] is None else int(content["shots"]),
+                draws=None if content["draws"] is None else Draws(content["draws"]),
+                unlabelled=int(content["unlabelled"]),
+                trials=tuple(_trial(one) for one in content["trials"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(f"not a report of `peca evaluate` ({type(error).__name__}: {error})") from None
 
 
 def evaluate_gallery(
@@ -152,12 +205,11 @@ def evaluate_gallery(
     if trials < 1:
         raise InvalidInput(f"trials must be at least 1, got {trials}")
     permutations = _permutations(family, rand_perm)
-    people = _labelled(gallery)
+    people = labelled_people(gallery)
     results = []
     for number in range(trials if mode.draws else 1):
         chosen = select(people.candidates, mode, asking, shots=shots, trial=number, permutations=permutations)
         results.append(_score(people, chosen, mode, number))
-    table = np.array([astuple(result.scores) for result in results])
     return EvaluationReport(
         protocol=mode.name,
         query_modality=asking,
@@ -166,10 +218,42 @@ def evaluate_gallery(
         shots=shots if mode.draws else None,
         draws=family if mode.draws else None,
         unlabelled=people.unlabelled,
-        mean=Scores(*map(float, table.mean(axis=0))),
-        spread=Scores(*map(float, table.std(axis=0))),
         trials=tuple(results),
     )
+
+
+def combine_reports(reports: Sequence[EvaluationReport]) -> EvaluationReport:
+    """One report of the trials of several, each trial counting the same.
+
+    This is how RegDB's protocol reports its ten splits, each with a model of its own.
+
+    Args:
+        reports: At least one.
+
+    Raises:
+        InvalidInput: There is none, or they are not of one test: protocol, direction, shots and draws.
+    """
+    if not reports:
+        raise InvalidInput("there is no report to combine")
+    first = reports[0]
+    for report in reports[1:]:
+        if _test(report) != _test(first):
+            raise InvalidInput(
+                f"only reports of one test have a mean; got {_test(first)} and {_test(report)} "
+                "(protocol, query modality, shots, draws)"
+            )
+    trials = [trial for report in reports for trial in report.trials]
+    return replace(
+        first,
+        encoder=", ".join(dict.fromkeys(report.encoder for report in reports)),
+        unlabelled=sum(report.unlabelled for report in reports),
+        trials=tuple(replace(trial, trial=number) for number, trial in enumerate(trials)),
+    )
+
+
+def _test(report: EvaluationReport) -> tuple[str, str, int | None, str | None]:
+    draws = None if report.draws is None else str(report.draws)
+    return report.protocol, str(report.query_modality), report.shots, draws
 
 
 _Closed = TypeVar("_Closed", bound=StrEnum)
@@ -195,15 +279,26 @@ def _permutations(draws: Draws, rand_perm: Path | None) -> Permutations | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _People:
-    """The labelled images of a gallery, in the order of adding; ``vectors`` is (N, D) of unit rows."""
+class People:
+    """The N labelled images of a gallery, in the order of adding.
+
+    Attributes:
+        candidates: What a protocol needs of each image.
+        vectors: (N, D) float32 unit rows.
+        unlabelled: Images of the gallery that are not among them, having no ``person_id``.
+    """
 
     candidates: list[Candidate]
     vectors: NDArray[np.float32]
     unlabelled: int
 
 
-def _labelled(gallery: Gallery) -> _People:
+def labelled_people(gallery: Gallery) -> People:
+    """The labelled images of ``gallery``.
+
+    Raises:
+        InvalidInput: There is none, or none of one of the modalities.
+    """
     candidates: list[Candidate] = []
     batches: list[NDArray[np.float32]] = []
     images = 0
@@ -213,7 +308,7 @@ def _labelled(gallery: Gallery) -> _People:
         batches.append(vectors[taken])
         candidates += [_candidate(records[i], str(records[i].person_id)) for i in taken]
     _refuse_one_sided(candidates, images)
-    return _People(candidates, np.concatenate(batches), images - len(candidates))
+    return People(candidates, np.concatenate(batches), images - len(candidates))
 
 
 def _candidate(record: ImageRecord, person_id: str) -> Candidate:
@@ -234,7 +329,7 @@ def _refuse_one_sided(candidates: list[Candidate], images: int) -> None:
             )
 
 
-def _score(people: _People, chosen: Selection, mode: SearchMode, trial: int) -> Trial:
+def _score(people: People, chosen: Selection, mode: SearchMode, trial: int) -> Trial:
     queries, ranked = np.asarray(chosen.queries), np.asarray(chosen.gallery)
     rankings = rankings_of(people.candidates, chosen, mode)
     transposed = people.vectors[ranked].T
@@ -256,6 +351,7 @@ def _score(people: _People, chosen: Selection, mode: SearchMode, trial: int) -> 
             mean_inp=metrics.mean_inp,
             chance_rank1=chance,
         ),
+        cmc=tuple(metrics.rank(k) for k in range(1, CMC_RANKS + 1)),
     )
 
 
@@ -283,4 +379,16 @@ def _flat(trial: Trial) -> dict[str, Any]:
         "valid_queries": trial.valid_queries,
         "gallery": trial.gallery,
         **asdict(trial.scores),
+        "cmc": list(trial.cmc),
     }
+
+
+def _trial(content: dict[str, Any]) -> Trial:
+    """The trial that ``_flat`` gave."""
+    cmc = tuple(float(rate) for rate in content["cmc"])
+    if len(cmc) != CMC_RANKS:
+        raise ValueError(f"a CMC curve has {CMC_RANKS} ranks, got {len(cmc)}")
+    sizes = {name: int(content[name]) for name in ("trial", "queries", "valid_queries", "gallery")}
+    return Trial(
+        **sizes, scores=Scores(**{one.name: float(content[one.name]) for one in fields(Scores)}), cmc=cmc
+    )

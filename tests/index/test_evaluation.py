@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from index.errors import InvalidInput
-from index.evaluation import evaluate_gallery
+from index.evaluation import CMC_RANKS, EvaluationReport, combine_reports, evaluate_gallery
 from index.gallery import open_gallery
 from index.metrics import evaluate_ranking
 from index.protocols import MODES, PLAIN, SYSU, Candidate, select
@@ -64,6 +64,7 @@ def test_plain_equals_a_direct_computation_in_both_directions():
         assert (trial.queries, trial.valid_queries, trial.gallery) == (len(q), len(q), len(g))
         assert trial.scores.rank1 == pytest.approx(expected.rank(1))
         assert trial.scores.rank20 == pytest.approx(expected.rank(20))
+        assert trial.cmc == pytest.approx([expected.rank(k) for k in range(1, CMC_RANKS + 1)])
         assert report.mean.mean_ap == pytest.approx(expected.mean_ap)
         assert report.mean.mean_inp == pytest.approx(expected.mean_inp)
         assert report.mean.chance_rank1 == pytest.approx(1 / 8)
@@ -163,6 +164,70 @@ def test_the_report_is_json():
     }
     assert [trial["trial"] for trial in report["trials"]] == [0, 1]
     assert report["rank1"] == pytest.approx(np.mean([trial["rank1"] for trial in report["trials"]]))
+
+
+def test_the_cmc_curve_is_the_mean_of_the_trials_with_its_spread():
+    report = evaluate_gallery(opened(*sysu_site(noise=2.0)), "sysu-all", trials=3)
+    curves = np.array([trial.cmc for trial in report.trials])
+    assert curves.shape == (3, CMC_RANKS)
+    assert len(set(curves[:, 0])) > 1
+    assert report.cmc == pytest.approx(curves.mean(axis=0))
+    assert report.cmc_spread == pytest.approx(curves.std(axis=0))
+    assert (report.cmc[0], report.cmc[19]) == pytest.approx((report.mean.rank1, report.mean.rank20))
+    # The gallery has 8 identities, so the curve has arrived at rank 8 and stays.
+    assert report.cmc[7:] == [1.0] * (CMC_RANKS - 7)
+
+
+@pytest.mark.parametrize(("name", "shots"), [("sysu-indoor", 10), ("plain", 1)])
+def test_a_report_comes_back_from_its_json(name, shots):
+    report = evaluate_gallery(opened(*sysu_site()), name, shots=shots, trials=2)
+    assert EvaluationReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protocol": "market"}, "protocol must be one of"),
+        ({"trials": [{"trial": 0}]}, "KeyError: 'cmc'"),
+        ({"query_modality": "thermal"}, "'thermal' is not a valid Modality"),
+        ({"trials": []}, "at least one trial"),
+    ],
+)
+def test_what_is_no_report_is_refused(change, message):
+    content = {**evaluate_gallery(opened(*sysu_site()), "plain").to_dict(), **change}
+    with pytest.raises(InvalidInput, match=message):
+        EvaluationReport.from_dict(content)
+
+
+def test_a_short_cmc_curve_is_refused():
+    content = evaluate_gallery(opened(*sysu_site()), "plain").to_dict()
+    content["trials"][0]["cmc"].pop()
+    with pytest.raises(InvalidInput, match="has 50 ranks, got 49"):
+        EvaluationReport.from_dict(content)
+
+
+def test_reports_of_one_test_are_averaged_over_all_their_trials():
+    splits = [evaluate_gallery(opened(*sysu_site(seed=seed, noise=2.0)), "regdb") for seed in range(3)]
+    combined = combine_reports(splits)
+    rank1 = [split.mean.rank1 for split in splits]
+    assert len(set(rank1)) == 3
+    assert combined.mean.rank1 == pytest.approx(np.mean(rank1))
+    assert combined.spread.rank1 == pytest.approx(np.std(rank1))
+    assert combined.cmc == pytest.approx(np.mean([split.cmc for split in splits], axis=0))
+    assert [trial.trial for trial in combined.trials] == [0, 1, 2]
+    assert combined.encoder == SPEC.encoder, "one encoder is named once"
+    assert combine_reports(splits[:1]) == splits[0]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options"), [("plain", {}), ("regdb", {"query_modality": "infrared"}), ("sysu-all", {})]
+)
+def test_reports_of_two_tests_have_no_mean(protocol, options):
+    gallery = opened(*sysu_site())
+    with pytest.raises(InvalidInput, match="only reports of one test have a mean"):
+        combine_reports([evaluate_gallery(gallery, "regdb"), evaluate_gallery(gallery, protocol, **options)])
+    with pytest.raises(InvalidInput, match="no report"):
+        combine_reports([])
 
 
 @pytest.mark.parametrize("modality", list(Modality))
