@@ -9,6 +9,8 @@
     │   └── DatasetInvalid        a data set tree is not what its layout says (training.datasets)
     ├── EncoderMismatch           vectors of one encoder offered to a gallery of another
     ├── GalleryUnavailable        the gallery cannot be opened, read or written now
+    │   └── IndexFileUnusable     its index file is damaged, or of another state of the gallery
+    ├── SnapshotInvalid           a snapshot of a gallery is incomplete or damaged
     ├── BundleInvalid             an encoder artefact is damaged or not understood
     ├── (server.errors draws what the server refuses of its own accord)
     └── MissingExtra              a package of an optional extra is not installed
@@ -35,6 +37,14 @@ class EncoderMismatch(PecaError):
 
 class GalleryUnavailable(PecaError):
     """The gallery cannot be opened, read or written now."""
+
+
+class IndexFileUnusable(GalleryUnavailable):
+    """The index file of a gallery is damaged, or of another state of it; it can be made anew."""
+
+
+class SnapshotInvalid(PecaError):
+    """A snapshot of a gallery is incomplete or damaged."""
 
 
 class MissingExtra(PecaError):

@@ -112,7 +112,7 @@ def open_gallery(url: str, spec: EmbeddingSpec, *, read_only: bool = False) -> G
             was asked where no gallery is.
         MissingExtra: The engine's packages are not installed.
     """
-    folder = _embedded_folder(url)
+    folder = embedded_folder(url)
     if folder is not None:
         from index.embedded.engine import EmbeddedGallery
 
@@ -133,7 +133,7 @@ def stored_spec(url: str) -> EmbeddingSpec | None:
         InvalidInput: ``url`` names no engine, or the engine needs another form of address.
         GalleryUnavailable: There is a gallery, but it cannot be read.
     """
-    folder = _embedded_folder(url)
+    folder = embedded_folder(url)
     if folder is None:
         return None
     from index.embedded.store import read_spec
@@ -141,8 +141,12 @@ def stored_spec(url: str) -> EmbeddingSpec | None:
     return read_spec(folder)
 
 
-def _embedded_folder(url: str) -> Path | None:
-    """The folder of an ``embedded:`` address, ``None`` for ``memory:``; refuses every other address."""
+def embedded_folder(url: str) -> Path | None:
+    """The folder of an ``embedded:`` address, ``None`` for ``memory:``.
+
+    Raises:
+        InvalidInput: ``url`` is neither.
+    """
     engine, _, address = url.partition(":")
     if engine == "embedded" and address:
         return Path(address)

@@ -64,8 +64,9 @@ class ProcessLock:
                 self._file.seek(0)
                 holder = self._file.read() or "unknown"
             raise GalleryUnavailable(
-                f"the gallery {path.parent} is open for writing by process {holder}; end that process, or "
-                "open the gallery read-only"
+                f"the gallery {path.parent} is open for writing by process {holder}; stop that process "
+                "(a server, for example), or open the gallery read-only, as peca gallery stats, verify and "
+                "snapshot do"
             ) from None
         self._file.truncate(0)
         self._file.write(str(os.getpid()))

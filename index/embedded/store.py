@@ -3,31 +3,32 @@
 # ruff: noqa: S608 - every value is bound; only column names and the fixed tests of _condition are put in
 
 import json
-import os
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.embedded.locks import ProcessLock
 from index.errors import GalleryUnavailable, InvalidInput
+from index.files import PRIVATE, make_folder
 from index.gallery import check_spec
 from index.records import ANY, CameraSummary, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality
 
 FILE_NAME = "gallery.sqlite3"
 LOCK_NAME = "gallery.lock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Vectors stand apart so that a filter reads no page of them; AUTOINCREMENT never gives a position twice.
 _SCHEMA = (
-    "CREATE TABLE gallery (dim INTEGER NOT NULL, encoder TEXT NOT NULL) STRICT",
+    "CREATE TABLE gallery (dim INTEGER NOT NULL, encoder TEXT NOT NULL, index_token TEXT) STRICT",
     """CREATE TABLE images (
         position INTEGER PRIMARY KEY AUTOINCREMENT,
         image_id TEXT NOT NULL UNIQUE,
@@ -38,12 +39,25 @@ _SCHEMA = (
         track_id TEXT,
         source TEXT
     ) STRICT""",
-    "CREATE TABLE vectors (position INTEGER PRIMARY KEY REFERENCES images, vector BLOB NOT NULL) STRICT",
+    """CREATE TABLE vectors (
+        position INTEGER PRIMARY KEY REFERENCES images,
+        vector BLOB NOT NULL,
+        checksum INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE TABLE retention (camera_id TEXT PRIMARY KEY, days INTEGER) STRICT",
     "CREATE INDEX images_by_camera ON images (camera_id, modality, captured_at)",
     "CREATE INDEX images_by_modality ON images (modality, captured_at)",
     "CREATE INDEX images_by_time ON images (captured_at)",
     "CREATE INDEX images_by_person ON images (person_id)",
 )
+# What makes a gallery of version 1 one of version 2.
+_UPGRADE = (
+    "ALTER TABLE gallery ADD COLUMN index_token TEXT",
+    "ALTER TABLE vectors ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    "UPDATE vectors SET checksum = crc32(vector)",
+    "CREATE TABLE retention (camera_id TEXT PRIMARY KEY, days INTEGER) STRICT",
+)
+_ALL_CAMERAS = ""
 _COLUMNS = "image_id, modality, camera_id, captured_at, person_id, track_id, source"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -55,11 +69,12 @@ Stored = tuple[ImageRecord, NDArray[np.float32]]
 
 
 class Store:
-    """One gallery's SQLite file, in WAL mode with ``synchronous=FULL``.
+    """One gallery's SQLite file, in WAL mode with ``synchronous=FULL`` and ``secure_delete=ON``.
 
     A position is a row's place in the order of adding: it grows, and none is given twice. A writing
     store reads what was last committed; a read-only store reads one snapshot, as it was at opening, and
-    while it is open the writer's WAL file can only grow.
+    while it is open the writer's WAL file can only grow. A vector stands as float32 with its CRC-32. A
+    file of schema version 1 is brought to this version when a writing store opens it.
 
     Args:
         folder: Where the file is, or shall be.
@@ -79,36 +94,44 @@ class Store:
         self._writer: sqlite3.Connection | None = None
         with ExitStack() as held, _explained(self._path):
             if not read_only:
-                _make_folder(folder)
+                make_folder(folder)
                 held.callback(ProcessLock(folder / LOCK_NAME).release)
                 _begin(self._path, spec)
             stored = read_spec(folder)
             if stored is None:
-                raise GalleryUnavailable(f"there is no gallery at {folder}; ingest images into it first")
+                raise _no_gallery(folder)
             check_spec(stored, spec)
             if not read_only:
                 self._writer = held.enter_context(closing(_connect(self._path, "rw")))
+            _settle_version(self._path, self._writer)
             self._reader = held.enter_context(closing(_connect(self._path, "ro")))
             if read_only:
                 self._reader.execute("BEGIN")
             self._held = held.pop_all()
 
-    def load(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Every position and its vector in the order of adding, in batches of (n,) and (n, D).
+    def load(self, after: int = 0) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Positions and their vectors in the order of adding, in batches of (n,) and (n, D).
+
+        Args:
+            after: Only what was added after the image at this position.
 
         Raises:
-            GalleryUnavailable: An image lacks its vector, or a vector is not of D numbers and unit length.
+            GalleryUnavailable: An image lacks its vector, or a vector is not of D numbers and unit length
+                or is not what its checksum says.
         """
-        loaded, last = 0, 0
-        statement = "SELECT position, vector FROM vectors WHERE position > ? ORDER BY position LIMIT ?"
+        loaded, last = 0, after
+        statement = (
+            "SELECT position, vector, checksum FROM vectors WHERE position > ? ORDER BY position LIMIT ?"
+        )
         while found := self._read(statement, [last, _BATCH]):
-            rows = self._rows([vector for _, vector in found])
-            if not (np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-3).all():
-                raise _damaged(self._path, "a vector that is not of unit length")
+            rows = self._rows([stored for _, *stored in found])
             loaded, last = loaded + len(found), found[-1][0]
-            yield np.array([position for position, _ in found], np.int64), rows
-        ((whole,),) = self._read("SELECT count(*) FROM images JOIN vectors USING (position)")
-        if not loaded == whole == self.count(ANY):
+            yield np.array([position for position, *_ in found], np.int64), rows
+        whole, images = (
+            self._read(f"SELECT count(*) FROM {tables} WHERE position > ?", [after])[0][0]
+            for tables in ("images JOIN vectors USING (position)", "images")
+        )
+        if not loaded == whole == images:
             raise _damaged(self._path, "images without vectors, or vectors without images")
 
     def pages(self, where: Where) -> Iterator[tuple[list[ImageRecord], NDArray[np.float32]]]:
@@ -118,14 +141,14 @@ class Store:
         """
         positions = np.sort(self.positions(where))
         statement = (
-            f"SELECT vector, {_COLUMNS} FROM images JOIN vectors USING (position)"
+            f"SELECT vector, checksum, {_COLUMNS} FROM images JOIN vectors USING (position)"
             " WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"
         )
         for start in range(0, len(positions), _BATCH):
             listed = json.dumps(positions[start : start + _BATCH].tolist())
             if found := self._read(statement, [listed]):
-                records = [self._record(columns) for _, *columns in found]
-                yield records, self._rows([vector for vector, *_ in found])
+                records = [self._record(columns) for _, _, *columns in found]
+                yield records, self._rows([row[:2] for row in found])
 
     def positions(self, where: Where) -> NDArray[np.int64]:
         """The positions of the images that pass ``where``, in no order."""
@@ -146,25 +169,51 @@ class Store:
         """What is stored under these ids: record and (D,) unit vector."""
         condition, values = _condition(Where(image_ids=image_ids))
         found = self._read(
-            f"SELECT vector, {_COLUMNS} FROM images JOIN vectors USING (position) WHERE {condition}", values
+            f"SELECT vector, checksum, {_COLUMNS} FROM images JOIN vectors USING (position)"
+            f" WHERE {condition}",
+            values,
         )
-        return {columns[0]: (self._record(columns), self._rows([vector])[0]) for vector, *columns in found}
+        return {row[2]: (self._record(row[2:]), self._rows([row[:2]])[0]) for row in found}
 
     def count(self, where: Where) -> int:
         """How many images pass ``where``."""
         condition, values = _condition(where)
         return int(self._read(f"SELECT count(*) FROM images WHERE {condition}", values)[0][0])
 
-    def cameras(self) -> list[CameraSummary]:
-        """See ``Gallery.cameras``."""
+    def cameras(self, where: Where = ANY) -> list[CameraSummary]:
+        """See ``Gallery.cameras``; of the images that pass ``where``."""
+        condition, values = _condition(where)
         found = self._read(
             "SELECT camera_id, modality, count(*), min(captured_at), max(captured_at) FROM images"
-            " GROUP BY camera_id, modality ORDER BY camera_id, modality"
+            f" WHERE {condition} GROUP BY camera_id, modality ORDER BY camera_id, modality",
+            values,
         )
-        return [
-            CameraSummary(camera_id, Modality(modality), count, _moment(first), _moment(last))
-            for camera_id, modality, count, first, last in found
-        ]
+        try:
+            return [
+                CameraSummary(camera_id, Modality(modality), count, _moment(first), _moment(last))
+                for camera_id, modality, count, first, last in found
+            ]
+        except (ValueError, OverflowError) as error:
+            raise _damaged(self._path, f"an image record that is not valid ({error})") from error
+
+    def people(self) -> int:
+        """How many identities label images."""
+        return int(self._read("SELECT count(DISTINCT person_id) FROM images")[0][0])
+
+    def image_ids(self, where: Where = ANY) -> dict[int, str]:
+        """By position, the id of every image that passes ``where``."""
+        condition, values = _condition(where)
+        return dict(self._read(f"SELECT position, image_id FROM images WHERE {condition}", values))
+
+    def index_token(self) -> str | None:
+        """What the index file of this state of the gallery carries; ``None`` before the first."""
+        ((token,),) = self._read("SELECT index_token FROM gallery")
+        return None if token is None else str(token)
+
+    def retention(self) -> dict[str | None, int | None]:
+        """Days to keep images by camera, ``None`` for ever; the camera ``None`` stands for all others."""
+        found = self._read("SELECT camera_id, days FROM retention ORDER BY camera_id")
+        return {None if camera_id == _ALL_CAMERAS else camera_id: days for camera_id, days in found}
 
     def insert(self, records: Sequence[ImageRecord], rows: NDArray[np.float32]) -> NDArray[np.int64]:
         """Store images, all or none; when this returns they are on the disk.
@@ -193,7 +242,8 @@ class Store:
             )
             blobs = [row.tobytes() for row in rows.astype(_VECTOR_TYPE)]
             connection.executemany(
-                "INSERT INTO vectors VALUES (?, ?)", zip(positions.tolist(), blobs, strict=True)
+                "INSERT INTO vectors VALUES (?, ?, ?)",
+                zip(positions.tolist(), blobs, map(zlib.crc32, blobs), strict=True),
             )
         return positions
 
@@ -210,6 +260,74 @@ class Store:
                     f"DELETE FROM {table} WHERE position IN (SELECT value FROM json_each(?))", listed
                 )
 
+    def set_index_token(self, token: str) -> None:
+        """Say which index file holds this state of the gallery, durably."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE gallery SET index_token = ?", [token])
+
+    def set_retention(self, rules: Mapping[str | None, int | None]) -> None:
+        """Put these rules, as ``retention`` gives them, in the place of those that are there, durably."""
+        rows = [(_ALL_CAMERAS if camera_id is None else camera_id, days) for camera_id, days in rules.items()]
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM retention")
+            connection.executemany("INSERT INTO retention VALUES (?, ?)", rows)
+
+    def purge(self) -> bool:
+        """Empty the write-ahead file, which may still hold what was removed.
+
+        Returns:
+            Whether it is empty; a reader that stays open keeps it from being emptied.
+        """
+        ((busy, _, _),) = self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not busy
+
+    def vacuum(self) -> None:
+        """Write the file anew, without the space of what was removed.
+
+        Raises:
+            GalleryUnavailable: The disk refused, as where it lacks room for a second copy; the file is as
+                it was.
+        """
+        self._alone("VACUUM")
+
+    def _alone(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run what takes no part in a transaction, on the writing connection."""
+        with self._reading, _explained(self._path):
+            return self._writing().execute(statement).fetchall()
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong in the file, a sentence each: pages, records, vectors, and their pairing."""
+        for (told,) in self._read("PRAGMA integrity_check"):
+            yield from (f"{self._path.name}: {line}" for line in told.splitlines() if line != "ok")
+        for (image_id,) in self._read(
+            "SELECT image_id FROM images WHERE position NOT IN (SELECT position FROM vectors)"
+        ):
+            yield f"image {image_id!r} has no vector"
+        for (position,) in self._read(
+            "SELECT position FROM vectors WHERE position NOT IN (SELECT position FROM images)"
+        ):
+            yield f"the vector at position {position} belongs to no image"
+        yield from self._row_faults()
+
+    def _row_faults(self) -> Iterator[str]:
+        last = 0
+        statement = (
+            f"SELECT position, vector, checksum, {_COLUMNS} FROM images JOIN vectors USING (position)"
+            " WHERE position > ? ORDER BY position LIMIT ?"
+        )
+        while found := self._read(statement, [last, _BATCH]):
+            last = found[-1][0]
+            for _, vector, checksum, *columns in found:
+                fault = _vector_fault(vector, checksum, self.spec.dim)
+                if not fault and not _of_unit_length(np.frombuffer(vector, _VECTOR_TYPE)):
+                    fault = "is not of unit length"
+                if fault:
+                    yield f"image {columns[0]!r} has a vector that {fault}"
+                try:
+                    _record(columns)
+                except (InvalidInput, OverflowError) as error:
+                    yield f"image {columns[0]!r} has a record that is not valid: {error}"
+
     def close(self) -> None:
         """Close the file and let the next writer in; calling it again does nothing."""
         with self._reading, _explained(self._path):
@@ -217,19 +335,21 @@ class Store:
 
     def _record(self, columns: Sequence[Any]) -> ImageRecord:
         """The record that a row of ``_COLUMNS`` holds."""
-        image_id, modality, camera_id, captured_at, person_id, track_id, source = columns
         try:
-            moment = _moment(captured_at)
-            return ImageRecord(image_id, modality, camera_id, moment, person_id, track_id, source)
+            return _record(columns)
         except (InvalidInput, OverflowError) as error:
             raise _damaged(self._path, f"an image record that is not valid ({error})") from error
 
-    def _rows(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
-        """The (n, D) rows that ``blobs`` hold."""
-        if any(len(blob) != self.spec.dim * _VECTOR_TYPE.itemsize for blob in blobs):
-            raise _damaged(self._path, f"a vector that is not of {self.spec.dim} numbers")
-        flat = np.frombuffer(b"".join(blobs), _VECTOR_TYPE).astype(np.float32)
-        return flat.reshape(len(blobs), self.spec.dim)
+    def _rows(self, stored: Sequence[Sequence[Any]]) -> NDArray[np.float32]:
+        """The (n, D) unit rows that pairs of vector and checksum hold."""
+        for vector, checksum in stored:
+            if fault := _vector_fault(vector, checksum, self.spec.dim):
+                raise _damaged(self._path, f"a vector that {fault}")
+        flat = np.frombuffer(b"".join(vector for vector, _ in stored), _VECTOR_TYPE).astype(np.float32)
+        rows = flat.reshape(len(stored), self.spec.dim)
+        if not _of_unit_length(rows).all():
+            raise _damaged(self._path, "a vector that is not of unit length")
+        return rows
 
     def _read(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self._reading, _explained(self._path):
@@ -238,12 +358,47 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction on the writing connection; the caller lets one thread in at a time."""
+        writer = self._writing()
+        with _explained(self._path), _committed(writer):
+            yield writer
+
+    def _writing(self) -> sqlite3.Connection:
         if self._writer is None:
             raise GalleryUnavailable(
                 f"the gallery {self._path.parent} was opened read-only and takes no write"
             )
-        with _explained(self._path), _committed(self._writer):
-            yield self._writer
+        return self._writer
+
+
+def open_stored(folder: Path, *, read_only: bool) -> Store:
+    """Open the gallery in ``folder`` with the encoder that it was begun with.
+
+    Raises:
+        GalleryUnavailable: There is none, it cannot be read or written, or another process writes it.
+    """
+    spec = read_spec(folder)
+    if spec is None:
+        raise _no_gallery(folder)
+    return Store(folder, spec, read_only=read_only)
+
+
+def copy_database(folder: Path, target: Path) -> None:
+    """Copy the SQLite file of a gallery as it is at this moment, while another process may write it.
+
+    Raises:
+        GalleryUnavailable: It cannot be read, or the copy cannot be written.
+    """
+    path = folder / FILE_NAME
+    with _explained(path), closing(_connect(path, "ro")) as source:
+        try:
+            target.touch(mode=PRIVATE)
+            with closing(_connect(target, "rw")) as copy:
+                source.backup(copy)
+        except (sqlite3.Error, OSError) as error:
+            raise GalleryUnavailable(
+                f"the gallery file {path} cannot be copied to {target}: {error}; check the free space "
+                "there, and both disks"
+            ) from error
 
 
 def read_spec(folder: Path) -> EmbeddingSpec | None:
@@ -260,10 +415,10 @@ def read_spec(folder: Path) -> EmbeddingSpec | None:
             if _is_blank(connection):
                 return None
             ((version,),) = connection.execute("PRAGMA user_version")
-            if version != SCHEMA_VERSION:
+            if not 1 <= version <= SCHEMA_VERSION:
                 raise GalleryUnavailable(
-                    f"{path} must be a gallery of schema version {SCHEMA_VERSION}, got {version} (0: not a "
-                    "gallery at all); open it with the version of this program that wrote it"
+                    f"{path} must be a gallery of schema version 1 to {SCHEMA_VERSION}, got {version} "
+                    "(0: not a gallery at all); open it with the version of this program that wrote it"
                 )
             specs = connection.execute("SELECT dim, encoder FROM gallery").fetchall()
     if len(specs) != 1:
@@ -274,7 +429,7 @@ def read_spec(folder: Path) -> EmbeddingSpec | None:
 def _begin(path: Path, spec: EmbeddingSpec) -> None:
     """Write the schema and the encoder, in one transaction, where no gallery has been begun."""
     # SQLite gives its other files the mode of this one.
-    path.touch(mode=0o600)
+    path.touch(mode=PRIVATE)
     with closing(_connect(path, "rw")) as connection:
         if not _is_blank(connection):
             return
@@ -285,7 +440,7 @@ def _begin(path: Path, spec: EmbeddingSpec) -> None:
         with _committed(connection):
             for statement in _SCHEMA:
                 connection.execute(statement)
-            connection.execute("INSERT INTO gallery VALUES (?, ?)", (spec.dim, spec.encoder))
+            connection.execute("INSERT INTO gallery (dim, encoder) VALUES (?, ?)", (spec.dim, spec.encoder))
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -303,22 +458,29 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     with ExitStack() as undo:
         undo.callback(connection.close)
         connection.execute("PRAGMA synchronous = FULL")
+        # What is removed is written over with zeros, since it is a person's.
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         undo.pop_all()
     return connection
 
 
-def _make_folder(folder: Path) -> None:
-    """Make ``folder`` and its parents for their owner alone, each name on the disk before this returns."""
-    if folder.is_dir():
+def _settle_version(path: Path, writer: sqlite3.Connection | None) -> None:
+    """Bring a gallery of version 1 to this version, or say to a reader that it has yet to be."""
+    with closing(_connect(path, "ro")) as reader:
+        ((version,),) = reader.execute("PRAGMA user_version")
+    if version == SCHEMA_VERSION:
         return
-    _make_folder(folder.absolute().parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    parent = os.open(folder.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    if writer is None:
+        raise GalleryUnavailable(
+            f"{path} is of schema version {version} and must be brought to version {SCHEMA_VERSION} before "
+            "it is read: start the server on it, or run peca gallery compact"
+        )
+    writer.create_function("crc32", 1, zlib.crc32, deterministic=True)
+    with _committed(writer):
+        for statement in _UPGRADE:
+            writer.execute(statement)
+        writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 @contextmanager
@@ -346,6 +508,22 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _vector_fault(vector: bytes, checksum: int, dim: int) -> str | None:
+    """What is wrong with a stored vector, length aside."""
+    if len(vector) != dim * _VECTOR_TYPE.itemsize:
+        return f"is not of {dim} numbers"
+    return None if zlib.crc32(vector) == checksum else "is not what its checksum says"
+
+
+def _of_unit_length(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of (n, D) rows are, (n,)."""
+    return cast(NDArray[np.bool_], np.abs(np.linalg.norm(rows, axis=-1) - 1) < 1e-3)
+
+
+def _no_gallery(folder: Path) -> GalleryUnavailable:
+    return GalleryUnavailable(f"there is no gallery at {folder}; ingest images into it first")
+
+
 def _damaged(path: Path, found: str) -> GalleryUnavailable:
     return GalleryUnavailable(f"the gallery file {path} is damaged: it holds {found}; restore it from a copy")
 
@@ -363,6 +541,12 @@ def _condition(where: Where) -> tuple[str, list[object]]:
     ]
     asked = [(test, value) for test, value in tests if value is not None]
     return " AND ".join(["TRUE", *(test for test, _ in asked)]), [value for _, value in asked]
+
+
+def _record(columns: Sequence[Any]) -> ImageRecord:
+    """What ``_columns`` wrote."""
+    image_id, modality, camera_id, captured_at, person_id, track_id, source = columns
+    return ImageRecord(image_id, modality, camera_id, _moment(captured_at), person_id, track_id, source)
 
 
 def _listed(names: Collection[str] | None) -> str | None:

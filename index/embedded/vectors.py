@@ -1,5 +1,8 @@
 """The vectors of an embedded gallery in memory, searched by FAISS."""
 
+from collections.abc import Callable
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +34,36 @@ class VectorIndex:
         self._index = faiss.IndexFlatIP(dim)
         self._positions = np.empty(0, np.int64)
         self._margin = (dim + 1) * 2.0**-23
+
+    @classmethod
+    def read(cls, dim: int, count: int, read: Callable[[int], bytes]) -> Self:
+        """The index that ``write`` wrote.
+
+        Args:
+            dim: Length D of a vector.
+            count: How many vectors it holds.
+            read: Gives the next so many bytes.
+
+        Raises:
+            ValueError: The bytes hold another index.
+        """
+        restored = cls(dim)
+        restored._positions = np.frombuffer(read(8 * count), "<i8").astype(np.int64)
+        index = faiss.read_index(faiss.PyCallbackIOReader(read))  # type: ignore[attr-defined]
+        if not isinstance(index, faiss.IndexFlatIP) or (index.d, index.ntotal) != (dim, count):
+            raise ValueError(f"expected a flat index of {count} vectors of {dim} numbers, got {index}")
+        restored._index = index
+        return restored
+
+    def write(self, write: Callable[[bytes], object]) -> None:
+        """Hand everything held to ``write``, piece by piece."""
+        write(self._positions.astype("<i8").tobytes())
+        faiss.write_index(self._index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """(n,) the positions held, ascending."""
+        return self._positions
 
     def append(self, positions: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
         """Take in vectors.

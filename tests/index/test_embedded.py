@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.errors import GalleryUnavailable
+from index.embedded.verification import verify_gallery
+from index.errors import EncoderMismatch, GalleryUnavailable
 from index.gallery import Gallery, open_gallery, stored_spec
 from index.records import ANY, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality, l2_normalise
@@ -45,7 +46,8 @@ FULL_DISK = """
 import resource
 import sys
 from test_embedded import SPEC, batch, searchable
-from index.errors import GalleryUnavailable
+from index.embedded.verification import verify_gallery
+from index.errors import EncoderMismatch, GalleryUnavailable
 from index.gallery import open_gallery
 from index.records import ANY, Where
 gallery = open_gallery(sys.argv[1], SPEC)
@@ -290,6 +292,7 @@ def _of_another_program(path: Path) -> None:
         pytest.param(_edited("DELETE FROM vectors WHERE position = 5"), id="vector lost"),
         pytest.param(_edited("DELETE FROM images WHERE position = 5"), id="image lost"),
         pytest.param(_edited("UPDATE vectors SET vector = x'00' WHERE position = 5"), id="vector short"),
+        pytest.param(_edited("UPDATE vectors SET checksum = 1 WHERE position = 5"), id="vector changed"),
         pytest.param(
             _edited("UPDATE vectors SET vector = zeroblob(256) WHERE position = 5"), id="vector zeroed"
         ),
@@ -305,6 +308,34 @@ def test_a_damaged_gallery_is_not_opened(
     # Nothing is held after a refusal: the second one gives the same reason, not the lock.
     with pytest.raises(GalleryUnavailable, match=r"gallery\.sqlite3"):
         open_gallery(url, SPEC, read_only=read_only)
+
+
+OF_VERSION_1 = (
+    "ALTER TABLE gallery DROP COLUMN index_token",
+    "ALTER TABLE vectors DROP COLUMN checksum",
+    "DROP TABLE retention",
+    "PRAGMA user_version = 1",
+)
+
+
+def test_a_gallery_of_version_1_is_brought_to_this_version(url: str, database: Path) -> None:
+    with closing(open_gallery(url, SPEC, read_only=True)) as gallery:
+        before = searchable(gallery)
+    _edited(*OF_VERSION_1)(database)
+    assert stored_spec(url) == SPEC
+    with pytest.raises(GalleryUnavailable, match="version 1 and must be brought to version 2"):
+        open_gallery(url, SPEC, read_only=True)
+    with pytest.raises(EncoderMismatch):
+        open_gallery(url, EmbeddingSpec(64, "encoder-b"))
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    with closing(open_gallery(url, SPEC)) as gallery:
+        assert searchable(gallery) == before
+        assert len(gallery.add(*batch(0)).unchanged) == BATCH
+        gallery.add(*batch(3))
+    with closing(open_gallery(url, SPEC, read_only=True)) as gallery:
+        assert len(searchable(gallery)) == 4 * BATCH
+    assert verify_gallery(database.parent, database.parent / "images").faults == ()
 
 
 def test_a_damaged_record_is_told_when_it_is_read(url: str, database: Path) -> None:
@@ -344,3 +375,4 @@ def test_every_commit_is_forced_to_the_disk(url: str) -> None:
         writer = gallery._store._writer  # type: ignore[attr-defined]
         assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert writer.execute("PRAGMA secure_delete").fetchone() == (1,)
