@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from ipaddress import ip_address
 from socket import SOCK_STREAM, create_server, getaddrinfo, socket
 from types import FrameType
 
@@ -18,11 +19,20 @@ from server.limits import BodyLimit
 from server.openapi import DescribedApp
 from server.parts import Parts, opened
 from server.problems import add_problem_handlers
-from server.routes import cameras, health, images, search
+from server.routes import audit, cameras, health, images, search, searches
 from server.settings import Settings
 
 API_VERSION = "1"
 DESCRIPTION = "Finds a person across the day and night cameras of a site."
+ROUTERS = (
+    search.router,
+    searches.router,
+    images.router,
+    cameras.router,
+    audit.router,
+    health.router,
+    health.open_router,
+)
 _GRACE_S = 30
 _BACKLOG = 2048
 
@@ -61,6 +71,7 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
     check_installation()
     # Before a key is made, whose one showing would be lost with a start that fails.
     with _listening(settings.host, settings.port) as listener, opened(settings, encoder) as parts:
+        _check_reach(settings.host, parts)
         app = _build(settings, lambda: nullcontext(parts))
         config = uvicorn.Config(
             app,
@@ -79,6 +90,21 @@ def _listening(host: str, port: int) -> socket:
         return create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise PecaError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another") from error
+
+
+def _check_reach(host: str, parts: Parts) -> None:
+    """Without a key that opens it, a server has no business beyond this machine.
+
+    Raises:
+        PecaError: It would be reachable from elsewhere, and every key is revoked or expired.
+    """
+    addresses = {str(entry[4][0]) for entry in getaddrinfo(host, None, type=SOCK_STREAM)}
+    if parts.keys.usable() or all(ip_address(address).is_loopback for address in addresses):
+        return
+    raise PecaError(
+        f"all API keys are revoked or expired, so listening on {host} is refused; make one first: "
+        "peca keys create NAME --role admin"
+    )
 
 
 def _build(settings: Settings, open_parts: Callable[[], AbstractContextManager[Parts]]) -> FastAPI:
@@ -100,7 +126,7 @@ def _build(settings: Settings, open_parts: Callable[[], AbstractContextManager[P
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
     add_problem_handlers(app)
-    for router in (search.router, images.router, cameras.router, health.router, health.open_router):
+    for router in ROUTERS:
         app.include_router(router)
     return app
 

@@ -1,68 +1,220 @@
-"""Who searched for whom, and what was shown: one JSON object a line, on disk before the answer leaves."""
+"""Who did what, and what was shown: a chain of records, one a line, on disk before the answer leaves."""
 
-import json
+import fcntl
+import hashlib
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from index.files import PRIVATE, make_folder, sync_folder
+from server.access import Caller
+from server.chain import Link, Record, RecordBroken, read_record, sealed
 from server.errors import StorageUnavailable
-from server.files import PRIVATE, make_folder, sync_folder
 
 FILE_NAME = "audit.jsonl"
+HEAD_NAME = "audit.head"
+_BLOCK = 64 * 1024
+_LOGGER = logging.getLogger(__name__)
+
+
+class Action(StrEnum):
+    """What a record tells of."""
+
+    START = "start"
+    SEARCH = "search"
+    VERDICT = "verdict"
+    DELETE = "delete"
+    READ = "read"
+    KEYS = "keys"
+    RECOVERY = "recovery"
 
 
 class AuditLog:
-    """The append-only log of a data folder; safe to call from several threads.
+    """The append-only log of a data folder; safe to call from several threads and processes.
+
+    ``audit.head`` holds the link of the last record, so that a log that lost its end is noticed. It is
+    written after the record and not flushed by itself: after a power cut it may name an earlier record,
+    never one that the log has not.
 
     Raises:
-        StorageUnavailable: The file cannot be opened.
+        StorageUnavailable: The files cannot be opened.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+        self.path = folder / FILE_NAME
         self._lock = Lock()
+        self._end = -1
+        self._link = Link(0, "")
         try:
             make_folder(folder)
-            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, PRIVATE)
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, PRIVATE)
+            self._head = os.open(folder / HEAD_NAME, os.O_RDWR | os.O_CREAT, PRIVATE)
             sync_folder(folder)
-            self._end_torn_line()
         except OSError as error:
-            raise StorageUnavailable(f"the audit log {self._path} cannot be opened: {error}") from error
+            raise StorageUnavailable(f"the audit log {self.path} cannot be opened: {error}") from error
 
-    def append(self, action: str, key_name: str, **facts: Any) -> None:
+    def append(self, action: Action, caller: Caller | None = None, **facts: Any) -> Link:
         """Write what was done; on disk when this returns.
 
         Args:
-            action: ``search`` or ``delete``.
-            key_name: The holder of the key that asked.
-            **facts: What else the line holds; JSON values.
+            action: What.
+            caller: Who asked, and when that began; ``None`` for what the engine does of itself or by its
+                command line.
+            **facts: What else the record holds; JSON values.
+
+        Returns:
+            Where the chain stands now.
 
         Raises:
             StorageUnavailable: It could not be written, so what it tells of must not be shown.
         """
-        event = {"at": datetime.now(UTC).isoformat(), "action": action, "key": key_name, **facts}
-        line = json.dumps(event).encode() + b"\n"
+        ended_at = datetime.now(UTC)
+        told = {"action": action, "ended_at": ended_at.isoformat(), **_who(caller, ended_at), **facts}
         try:
-            with self._lock:
-                self._write(line)
-                os.fsync(self._file)
+            with self._alone():
+                self._resume()
+                self._write(told)
+                return self._link
         except OSError as error:
-            raise StorageUnavailable(f"the audit log {self._path} cannot be written: {error}") from error
+            raise StorageUnavailable(f"the audit log {self.path} cannot be written: {error}") from error
+
+    def head(self) -> Link:
+        """Where the chain stands.
+
+        Raises:
+            StorageUnavailable: The files cannot be read.
+        """
+        try:
+            with self._alone():
+                self._resume()
+                return self._link
+        except OSError as error:
+            raise StorageUnavailable(f"the audit log {self.path} cannot be read: {error}") from error
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the files."""
+        os.fsync(self._head)
+        os.close(self._head)
         os.close(self._file)
 
-    def _write(self, line: bytes) -> None:
-        start = os.fstat(self._file).st_size
-        if os.write(self._file, line) != len(line):
-            os.ftruncate(self._file, start)
-            raise OSError("the disk took only a part of the line")
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep out other threads, and other processes that append, such as the command line's."""
+        with self._lock:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
-    def _end_torn_line(self) -> None:
-        """A line that a power cut tore keeps its bytes and gets its end, so that the next stands alone."""
+    def _resume(self) -> None:
+        """Find where the chain stands, where the file is not as this log left it."""
+        if os.fstat(self._file).st_size == self._end:
+            return
+        torn = self._cut_torn_line()
+        self._link = self._standing()
+        self._end = os.fstat(self._file).st_size
+        if torn:
+            now = datetime.now(UTC).isoformat()
+            self._write({"action": Action.RECOVERY, "began_at": now, "ended_at": now, "torn": torn})
+
+    def _standing(self) -> Link:
+        """The link to follow: of the last line, or of the head where that is further on.
+
+        A chain that goes on from the head, past records that are gone or changed, shows the gap for good.
+        """
+        head = read_head(self.path.parent / HEAD_NAME)
+        last = self._last_link()
+        if last is not None and (head is None or last.sequence > head.sequence or last == head):
+            return last
+        if head is None:
+            return Link(0, self._digest())
+        _LOGGER.warning("the audit log %s does not end where it should; run: peca audit verify", self.path)
+        return head
+
+    def _write(self, facts: Record) -> None:
+        line, link = sealed(facts, self._link)
+        start, self._end = os.fstat(self._file).st_size, -1
+        try:
+            if os.write(self._file, line + b"\n") != len(line) + 1:
+                raise OSError("the disk took only a part of the line")
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, start)
+            raise
+        os.pwrite(self._head, head_bytes(link), 0)
+        self._end, self._link = start + len(line) + 1, link
+
+    def _cut_torn_line(self) -> str:
+        """Take off what a power cut left of a line: it was never acknowledged, and is kept in a record."""
         size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            os.write(self._file, b"\n")
+        start = self._line_start(size)
+        if start == size:
+            return ""
+        torn = os.pread(self._file, size - start, start)
+        os.ftruncate(self._file, start)
+        return torn.decode(errors="backslashreplace")
+
+    def _last_link(self) -> Link | None:
+        """The link of the last line; ``None`` where it is not a sound record, or there is none."""
+        end = os.fstat(self._file).st_size
+        if not end:
+            return None
+        start = self._line_start(end - 1)
+        try:
+            return read_record(os.pread(self._file, end - 1 - start, start))[1]
+        except RecordBroken:
+            return None
+
+    def _line_start(self, end: int) -> int:
+        """Where the line begins that holds the byte before ``end``, or ``end`` after a line feed."""
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            at = os.pread(self._file, end - start, start).rfind(b"\n")
+            if at >= 0:
+                return start + at + 1
+            end = start
+        return 0
+
+    def _digest(self) -> str:
+        """The SHA-256 of the whole file: it seals what was written before there was a chain."""
+        digest, size = hashlib.sha256(), os.fstat(self._file).st_size
+        for start in range(0, size, _BLOCK):
+            digest.update(os.pread(self._file, min(_BLOCK, size - start), start))
+        return digest.hexdigest()
+
+
+def read_head(path: Path) -> Link | None:
+    """The link that a head file names; ``None`` where it is missing, empty or damaged."""
+    try:
+        stored = path.read_bytes()
+        sequence, _, digest = stored.decode("ascii").strip().partition(":")
+        link = Link(int(sequence), digest)
+        return link if stored == head_bytes(link) else None
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def head_bytes(link: Link) -> bytes:
+    """A head file; of one length, so that it can be written in place.
+
+    Raises:
+        ValueError: The digest is not one.
+    """
+    if len(bytes.fromhex(link.sha256)) != hashlib.sha256().digest_size:
+        raise ValueError(f"expected a SHA-256, got {link.sha256!r}")
+    return f"{link.sequence:020d}:{link.sha256}\n".encode()
+
+
+def _who(caller: Caller | None, now: datetime) -> Record:
+    if caller is None:
+        return {"began_at": now.isoformat(), "key": None, "key_id": None, "role": None}
+    holder = caller.holder
+    began_at = caller.began_at.isoformat()
+    return {"began_at": began_at, "key": holder.name, "key_id": holder.key_id, "role": holder.role}

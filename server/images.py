@@ -1,16 +1,15 @@
 """The image files of a data folder, by ``image_id``, and their thumbnails."""
 
-import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from exporter.preprocess import open_image
+from index.files import make_folder, sync_folder, sync_folders, write_file
+from index.images import DRAFTS_NAME, image_path, remove_drafts
 from server.errors import StorageUnavailable
-from server.files import make_folder, sync_folder, sync_folders, write_file
 from server.settings import LARGEST_IMAGE_PIXELS
 
-FOLDER_NAME = "images"
 THUMBNAIL_HEIGHT = 256
 THUMBNAIL_MAX_WIDTH = 1024
 _QUALITY = 85
@@ -18,9 +17,6 @@ _QUALITY = 85
 
 class ImageStore:
     """Image files under a folder, as they came; safe to call from several threads.
-
-    A file is named by the SHA-256 of its ``image_id``: ids that differ only in case stay apart on
-    every file system, and no id can name a path.
 
     Args:
         folder: Of one store at a time; drafts that a power cut left in it are removed.
@@ -31,11 +27,10 @@ class ImageStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._drafts = folder / "drafts"
+        self._drafts = folder / DRAFTS_NAME
         try:
             make_folder(self._drafts)
-            for left in self._drafts.iterdir():
-                left.unlink()
+            remove_drafts(folder)
         except OSError as error:
             raise StorageUnavailable(f"image files cannot be kept under {folder}: {error}") from error
 
@@ -84,8 +79,7 @@ class ImageStore:
             ) from error
 
     def _path(self, image_id: str) -> Path:
-        name = hashlib.sha256(image_id.encode()).hexdigest()
-        return self.folder / name[:2] / name
+        return image_path(self.folder, image_id)
 
 
 def thumbnail(data: bytes) -> bytes:

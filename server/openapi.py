@@ -5,7 +5,9 @@ from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+from server.headers import SecurityHeaders
 from server.problems import MEDIA_TYPE
 from server.schemas import Problem
 
@@ -17,7 +19,11 @@ _PROBLEM_ANSWER = {
 
 
 class DescribedApp(FastAPI):
-    """A FastAPI application whose document says that errors are problems."""
+    """A FastAPI application whose document says that errors are problems, and whose answers are guarded."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The application behind the security headers, which also cover the answers to failures."""
+        return SecurityHeaders(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
         """The document; FastAPI's own validation answer is replaced, since it is never sent."""

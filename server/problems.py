@@ -13,6 +13,8 @@ from exporter.errors import ImageAnimated, ImageEmpty, ImageRefused, ImageTooLar
 from index.errors import GalleryUnavailable, InvalidInput, PecaError, UnknownCamera
 from server.errors import (
     BatchTooLarge,
+    CameraRefused,
+    CaseMissing,
     EncoderBusy,
     ImageBytesExceeded,
     ImageConflict,
@@ -21,6 +23,10 @@ from server.errors import (
     KeyMissing,
     KeyRefused,
     MetadataMismatch,
+    RateExceeded,
+    ResultUnknown,
+    RoleRefused,
+    SearchUnknown,
     ServerStopping,
     StorageUnavailable,
 )
@@ -70,10 +76,16 @@ KINDS: dict[type[PecaError], Kind] = {
     ImageFileMissing: Kind("image-file-missing", 404, "The image's file is not stored"),
     UnknownCamera: Kind("unknown-camera", 422, "There is no such camera"),
     MetadataMismatch: Kind("metadata-mismatch", 422, "The metadata do not match the files"),
+    CaseMissing: Kind("case-missing", 422, "A case and a reason are needed"),
+    SearchUnknown: Kind("search-unknown", 404, "There is no such search"),
+    ResultUnknown: Kind("result-unknown", 404, "The search did not show this image"),
     BatchTooLarge: Kind("batch-too-large", 413, "The batch holds too many images"),
     InvalidInput: INVALID_REQUEST,
     KeyMissing: Kind("key-missing", 401, "An API key is needed"),
     KeyRefused: Kind("key-refused", 401, "The API key is not known"),
+    RoleRefused: Kind("role-refused", 403, "The key's role does not permit this"),
+    CameraRefused: Kind("camera-refused", 403, "The key is not for this camera"),
+    RateExceeded: Kind("rate-exceeded", 429, "The key asks too often"),
     EncoderBusy: Kind("encoder-busy", 429, "Too many images wait for the encoder"),
     ServerStopping: Kind("server-stopping", 503, "The server is stopping"),
     StorageUnavailable: Kind("storage-unavailable", 503, "The data folder cannot be used now"),
@@ -88,10 +100,10 @@ HTTP_KINDS: dict[int, Kind] = {
     413: BODY_TOO_LARGE,
 }
 
-_HEADERS: dict[type[PecaError], dict[str, str]] = {
-    KeyMissing: {"WWW-Authenticate": "Bearer"},
-    KeyRefused: {"WWW-Authenticate": 'Bearer error="invalid_token"'},
-    EncoderBusy: {"Retry-After": str(EncoderBusy.retry_after_s)},
+_CHALLENGES: dict[type[PecaError], str] = {
+    KeyMissing: "Bearer",
+    KeyRefused: 'Bearer error="invalid_token"',
+    RoleRefused: 'Bearer error="insufficient_scope"',
 }
 
 
@@ -117,7 +129,15 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 async def _on_peca_error(_: Request, error: PecaError) -> JSONResponse:
-    return problem_response(problem_of(error), _HEADERS.get(type(error)))
+    return problem_response(problem_of(error), _headers(error))
+
+
+def _headers(error: PecaError) -> dict[str, str]:
+    """What else a client needs to act on ``error``."""
+    if isinstance(error, EncoderBusy | RateExceeded):
+        return {"Retry-After": str(error.retry_after_s)}
+    challenge = _CHALLENGES.get(type(error))
+    return {} if challenge is None else {"WWW-Authenticate": challenge}
 
 
 async def _on_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -128,8 +148,8 @@ async def _on_validation_error(_: Request, error: RequestValidationError) -> JSO
 
 
 def _validation_kind(error: RequestValidationError) -> Kind:
-    """Modalities are the only closed sets that a request names; ``metadata`` is the only JSON in one."""
-    if any(one["type"] == "enum" for one in error.errors()):
+    """The fields of modalities are named so; ``metadata`` is the only JSON in a form."""
+    if any(one["type"] == "enum" and str(one["loc"][-1]).endswith("modality") for one in error.errors()):
         return UNKNOWN_MODALITY
     if all(tuple(one["loc"][:2]) == ("body", "metadata") for one in error.errors()):
         return INVALID_METADATA

@@ -101,6 +101,96 @@ class SearchAnswer(BaseModel):
     timings_ms: Timings
 
 
+class Verdict(StrEnum):
+    """What a person found on looking at a result."""
+
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    UNSURE = "unsure"
+
+
+class VerdictGiven(BaseModel):
+    """A person's verdict on one result of a search."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_id: ImageId = Field(description="One that the search showed.")
+    verdict: Verdict
+    note: Note | None = Field(default=None, description="Why, for whoever reads the audit log.")
+
+
+class VerdictRecord(BaseModel):
+    """A verdict, as it stands in the audit log."""
+
+    image_id: str
+    verdict: Verdict
+    note: str | None
+    key: str | None = Field(description="Whose verdict it is.")
+    at: datetime = Field(description="UTC.")
+    superseded: bool = Field(description="The same holder gave a later one on this image.")
+
+
+class ResultShown(BaseModel):
+    """A result that a search showed, and what people found of it, oldest verdict first."""
+
+    rank: int = Field(description="From 1.")
+    image_id: str
+    score: float = Field(description="Cosine similarity, higher is better.")
+    thumbnail_url: str = Field(description="Path on this server.")
+    verdicts: list[VerdictRecord]
+
+
+class SearchRecord(BaseModel):
+    """A search, as it stands in the audit log."""
+
+    search_id: str
+    key: str | None = Field(description="Whose search it was.")
+    began_at: datetime | None = Field(description="UTC.")
+    ended_at: datetime | None = Field(description="UTC.")
+    case: str | None
+    reason: str | None
+    query_sha256: str = Field(description="Of the query image; the image itself is not kept.")
+    query_modality: Modality
+    filters: dict[str, Any] = Field(description="What the search was narrowed to.")
+    limit: int
+    score_threshold: float | None
+    encoder: str = Field(description="Fingerprint of the encoder that was used.")
+    results: list[ResultShown]
+
+
+class AuditRecord(BaseModel):
+    """A line of the audit log, as it stands there; its action decides what it has beyond these members.
+
+    A line of a version without a chain has ``at`` in place of ``began_at`` and ``ended_at``, and no place
+    in the chain.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    action: str | None = None
+    sequence: int | None = Field(None, description="From 1.")
+    key: str | None = Field(None, description="Whose key asked; null where the engine or its user did.")
+    began_at: str | None = Field(None, description="ISO 8601, UTC.")
+    ended_at: str | None = Field(None, description="ISO 8601, UTC.")
+    previous_sha256: str | None = Field(None, description="Of the record before.")
+    sha256: str | None = Field(None, description="Of this record without this member.")
+
+
+class ChainHead(BaseModel):
+    """Where the chain of the audit log stands; noted elsewhere, it proves later what stood by then."""
+
+    sequence: int
+    sha256: str
+
+
+class AuditAnswer(BaseModel):
+    """Records of the audit log, newest first."""
+
+    items: list[AuditRecord]
+    next_cursor: str | None = Field(description="Asks for the records before; null where there are none.")
+    head: ChainHead
+
+
 class Status(StrEnum):
     """What became of one file of a batch."""
 

@@ -26,6 +26,9 @@ class Settings(BaseSettings):
         max_batch_images: Most images of one ``POST /images``.
         max_search_limit: Most results of one search.
         max_waiting_images: Most images that wait for the encoder, of searches and of ingests each.
+        require_case: Refuse a search that names no case or no reason.
+        max_requests_per_minute: Most requests a minute of a key without a limit of its own; ``None`` for
+            no limit.
     """
 
     model_config = SettingsConfigDict(env_prefix="PECA_", frozen=True, extra="forbid")
@@ -42,6 +45,8 @@ class Settings(BaseSettings):
     max_batch_images: int = Field(default=256, ge=1, le=1000)
     max_search_limit: int = Field(default=500, ge=1, le=10_000)
     max_waiting_images: int = Field(default=1024, ge=1)
+    require_case: bool = False
+    max_requests_per_minute: int | None = Field(default=None, ge=1)
 
     @property
     def data_folder(self) -> Path:

@@ -5,7 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from server.auth import keyed_router
+from server.access import Permission
+from server.auth import keyed_router, needs
 from server.parts import OpenParts
 from server.schemas import Health, Version
 
@@ -37,7 +38,7 @@ def what_runs(parts: OpenParts) -> Version:
     )
 
 
-@router.get("/openapi.json", include_in_schema=False)
+@router.get("/openapi.json", include_in_schema=False, openapi_extra=needs(Permission.DOCUMENT))
 def openapi_document(request: Request) -> JSONResponse:
     """The OpenAPI document of this server."""
     return JSONResponse(request.app.openapi())

@@ -4,10 +4,11 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import File, Form, Request, Response, UploadFile
+from fastapi import File, Form, Response, UploadFile
 from pydantic import Json
 
-from server.auth import keyed_router
+from server.access import Permission
+from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
 from server.problems import problem_of, problem_response
 from server.routes.links import thumbnail_url
@@ -27,9 +28,11 @@ _JPEG: dict[int | str, dict[str, Any]] = {
     status_code=201,
     response_model=IngestAnswer,
     responses={200: {"model": IngestAnswer, "description": "Nothing new was stored."}},
+    openapi_extra=needs(Permission.INGEST),
 )
 def add_images(
     parts: OpenParts,
+    caller: TheCaller,
     response: Response,
     images: Annotated[list[UploadFile], File(description="The image files; their names must be unique.")],
     metadata: Annotated[
@@ -42,7 +45,7 @@ def add_images(
     of which every file was refused is answered with the problem of the first, and all ``items``.
     """
     uploads = [Upload(image.filename or "", image.file.read()) for image in images]
-    outcomes = parts.ingest.run(uploads, metadata)
+    outcomes = parts.ingest.run(uploads, metadata, caller.holder)
     items = [_ingested(outcome) for outcome in outcomes]
     if all(item.status is Status.REFUSED for item in items):
         return _all_refused(items)
@@ -51,27 +54,36 @@ def add_images(
     return IngestAnswer(items=items, counts=Counts(**{status.value: counts[status] for status in Status}))
 
 
-@router.get("/images/{image_id}", summary="Read what is known of an image")
-def read_image(parts: OpenParts, image_id: str) -> Image:
+@router.get(
+    "/images/{image_id}", summary="Read what is known of an image", openapi_extra=needs(Permission.VIEW)
+)
+def read_image(parts: OpenParts, caller: TheCaller, image_id: str) -> Image:
     """The record of an image."""
-    record = parts.catalogue.get(image_id)
+    record = parts.catalogue.get(image_id, caller.holder)
     return Image(**asdict(record), thumbnail_url=thumbnail_url(image_id))
 
 
-@router.get("/images/{image_id}/thumbnail", summary="See an image", response_class=Response, responses=_JPEG)
-def read_thumbnail(parts: OpenParts, image_id: str) -> Response:
+@router.get(
+    "/images/{image_id}/thumbnail",
+    summary="See an image",
+    response_class=Response,
+    responses=_JPEG,
+    openapi_extra=needs(Permission.VIEW),
+)
+def read_thumbnail(parts: OpenParts, caller: TheCaller, image_id: str) -> Response:
     """A JPEG at most 256 pixels high, upright, without metadata."""
-    return Response(
-        parts.catalogue.thumbnail(image_id),
-        media_type="image/jpeg",
-        headers={"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"},
-    )
+    return Response(parts.catalogue.thumbnail(image_id, caller.holder), media_type="image/jpeg")
 
 
-@router.delete("/images/{image_id}", summary="Remove an image", status_code=204)
-def remove_image(request: Request, parts: OpenParts, image_id: str) -> None:
+@router.delete(
+    "/images/{image_id}",
+    summary="Remove an image",
+    status_code=204,
+    openapi_extra=needs(Permission.REMOVE),
+)
+def remove_image(parts: OpenParts, caller: TheCaller, image_id: str) -> None:
     """Remove an image, its file and its vector, durably."""
-    parts.removal.run(image_id, request.state.key_name)
+    parts.removal.run(image_id, caller)
 
 
 def _ingested(outcome: Outcome) -> Ingested:

@@ -7,7 +7,8 @@ from fastapi import Depends, File, Form, Request, UploadFile
 from index.errors import InvalidInput
 from index.records import Hit, Where
 from index.space import Modality
-from server.auth import keyed_router
+from server.access import Permission
+from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
 from server.routes.links import thumbnail_url
 from server.schemas import Found, Instant, SearchAnswer, Timings
@@ -27,6 +28,7 @@ _SINGLE = (
     "reason",
 )
 _REPEATABLE = ("camera_ids", "exclude_camera_ids")
+_REQUIRED = "Needed where the setting `require_case` is on."
 _CAMERAS = "Repeat the field or put commas between; each must be a camera that the gallery has seen."
 
 
@@ -40,10 +42,15 @@ async def _check_fields(request: Request) -> None:
         raise InvalidInput(f"expected one value each of {', '.join(repeated)}, got several")
 
 
-@router.post("/search", summary="Find a person", dependencies=[Depends(_check_fields)])
+@router.post(
+    "/search",
+    summary="Find a person",
+    dependencies=[Depends(_check_fields)],
+    openapi_extra=needs(Permission.SEARCH),
+)
 def search(
-    request: Request,
     parts: OpenParts,
+    caller: TheCaller,
     image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP or TIFF, one person.")],
     query_modality: Annotated[Modality, Form(description="Of the image.")],
     gallery_modality: Annotated[
@@ -57,8 +64,10 @@ def search(
     score_threshold: Annotated[
         float | None, Form(ge=-1, le=1, description="No result of a lower cosine.")
     ] = None,
-    case: Annotated[str | None, Form(max_length=200, description="For the audit log.")] = None,
-    reason: Annotated[str | None, Form(max_length=1000, description="For the audit log.")] = None,
+    case: Annotated[str | None, Form(max_length=200, description=f"For the audit log. {_REQUIRED}")] = None,
+    reason: Annotated[
+        str | None, Form(max_length=1000, description=f"For the audit log. {_REQUIRED}")
+    ] = None,
 ) -> SearchAnswer:
     """Rank the gallery's images of one modality by how similar their person is to that of the image."""
     where = Where(
@@ -75,7 +84,7 @@ def search(
             where=where,
             limit=limit,
             score_threshold=score_threshold,
-            key_name=request.state.key_name,
+            caller=caller,
             case=case,
             reason=reason,
         )

@@ -14,6 +14,7 @@ from exporter.errors import ImageRefused
 from exporter.preprocess import load_image
 from index.errors import PecaError
 from index.records import ImageRecord
+from server.access import Holder
 from server.batching import EncodingQueue, Lane
 from server.errors import BatchTooLarge, ImageConflict, MetadataMismatch
 from server.schemas import ImageMetadata, Status
@@ -65,7 +66,9 @@ class Ingest:
         self._settings = settings
         self._decoding = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="peca-decode")
 
-    def run(self, uploads: Sequence[Upload], metadata: Sequence[ImageMetadata]) -> list[Outcome]:
+    def run(
+        self, uploads: Sequence[Upload], metadata: Sequence[ImageMetadata], holder: Holder
+    ) -> list[Outcome]:
         """Take a batch; what is reported stored survives a power cut. Taking it again adds nothing.
 
         Returns:
@@ -74,6 +77,7 @@ class Ingest:
         Raises:
             MetadataMismatch: The metadata do not describe exactly these files; nothing is taken.
             BatchTooLarge: There are too many files; nothing is taken.
+            CameraRefused: ``holder`` may not add images of one of the cameras; nothing is taken.
             EncoderBusy: Too many images wait; nothing is taken.
             PecaError: The catalogue cannot be written.
         """
@@ -82,6 +86,7 @@ class Ingest:
                 f"expected at most {self._settings.max_batch_images} images, got {len(uploads)}; send fewer"
             )
         described = match(uploads, metadata)
+        holder.check_cameras({said.camera_id for said in described})
         prepared = list(self._decoding.map(self._prepare, uploads, described))
         # Where an id stands twice in a batch, its first file is added and the others are compared with it.
         firsts: dict[str, _Fresh] = {}

@@ -1,6 +1,7 @@
 """Removing an image, and saying so in the audit log."""
 
-from server.audit import AuditLog
+from server.access import Caller
+from server.audit import Action, AuditLog
 from server.services.catalogue import Catalogue
 
 
@@ -11,12 +12,12 @@ class Removal:
         self._catalogue = catalogue
         self._audit = audit
 
-    def run(self, image_id: str, key_name: str) -> None:
+    def run(self, image_id: str, caller: Caller) -> None:
         """Remove an image.
 
         Raises:
-            ImageUnknown: There is none.
+            ImageUnknown: There is none within the limits of the caller.
             StorageUnavailable: Its file or the audit log cannot be written.
         """
-        self._catalogue.remove(image_id)
-        self._audit.append("delete", key_name, image_id=image_id)
+        self._catalogue.remove(image_id, caller.holder)
+        self._audit.append(Action.DELETE, caller, image_id=image_id)

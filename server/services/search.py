@@ -10,9 +10,10 @@ from exporter.preprocess import load_image
 from index.errors import InvalidInput
 from index.records import Hit, Where
 from index.space import Modality
-from server.audit import AuditLog
+from server.access import Caller
+from server.audit import Action, AuditLog
 from server.batching import EncodingQueue, Lane
-from server.errors import ImageBytesExceeded
+from server.errors import CaseMissing, ImageBytesExceeded
 from server.services.catalogue import Catalogue
 from server.settings import Settings
 
@@ -27,7 +28,7 @@ class Query:
         where: Which part of the gallery is searched.
         limit: Most results.
         score_threshold: Cosine below which nothing is shown; ``None`` shows all.
-        key_name: The holder of the key that asks.
+        caller: Who asks.
         case: The operator's case, for the audit log.
         reason: Why it is searched, for the audit log.
     """
@@ -37,7 +38,7 @@ class Query:
     where: Where
     limit: int
     score_threshold: float | None
-    key_name: str
+    caller: Caller
     case: str | None = None
     reason: str | None = None
 
@@ -68,46 +69,50 @@ class Search:
 
         Raises:
             ImageRefused: The image cannot be used.
+            CaseMissing: This server asks for a case and a reason, and one is missing.
             UnknownCamera: A filter names a camera that the gallery has never seen.
             InvalidInput: ``limit`` is beyond what this server shows.
             EncoderBusy: Too many searches wait.
             StorageUnavailable: The audit log cannot be written.
         """
         self._check(query)
+        where = self._catalogue.narrowed(query.where, query.caller.holder)
         clock = _Clock()
         pixels = load_image(query.image, self._encoding.image_hw, max_pixels=self._settings.max_image_pixels)
         clock.lap("decode")
         vector = self._encoding.encode(pixels[None], [query.modality], Lane.SEARCH)[0]
         clock.lap("encode")
-        hits = self._catalogue.search(vector, query.limit, query.where)
+        hits = self._catalogue.search(vector, query.limit, where)
         if query.score_threshold is not None:
             hits = [hit for hit in hits if hit.score >= query.score_threshold]
         clock.lap("search")
         search_id = str(uuid.uuid4())
-        self._record(search_id, query, hits)
+        self._record(search_id, query, where, hits)
         return Result(search_id, hits, clock.laps_ms())
 
     def _check(self, query: Query) -> None:
         most = self._settings.max_search_limit
         if not 1 <= query.limit <= most:
             raise InvalidInput(f"limit must be from 1 to {most}, got {query.limit}")
+        if self._settings.require_case:
+            _check_case(query)
         check_image_bytes(query.image, self._settings)
 
-    def _record(self, search_id: str, query: Query, hits: list[Hit]) -> None:
+    def _record(self, search_id: str, query: Query, where: Where, hits: list[Hit]) -> None:
         self._audit.append(
-            "search",
-            query.key_name,
+            Action.SEARCH,
+            query.caller,
             search_id=search_id,
             case=query.case,
             reason=query.reason,
             query_sha256=hashlib.sha256(query.image).hexdigest(),
             query_modality=query.modality,
-            filters={name: _plain(value) for name, value in asdict(query.where).items() if value is not None},
+            filters={name: _plain(value) for name, value in asdict(where).items() if value is not None},
             limit=query.limit,
             score_threshold=query.score_threshold,
             gallery=self._settings.gallery,
             encoder=self.encoder,
-            results=[{"image_id": hit.record.image_id, "score": round(hit.score, 6)} for hit in hits],
+            results=[_shown(hit) for hit in hits],
         )
 
 
@@ -119,6 +124,20 @@ def check_image_bytes(data: bytes, settings: Settings) -> None:
     """
     if len(data) > settings.max_image_bytes:
         raise ImageBytesExceeded(f"expected at most {settings.max_image_bytes:,} bytes, got {len(data):,}")
+
+
+def _check_case(query: Query) -> None:
+    told = {"case": query.case, "reason": query.reason}
+    if missing := [name for name, text in told.items() if not (text or "").strip()]:
+        raise CaseMissing(
+            f"this server asks each search for its case and its reason; {' and '.join(missing)} missing"
+        )
+
+
+def _shown(hit: Hit) -> dict[str, object]:
+    """A result as the audit log keeps it."""
+    record = hit.record
+    return {"image_id": record.image_id, "score": round(hit.score, 6), "camera_id": record.camera_id}
 
 
 def _plain(value: object) -> object:

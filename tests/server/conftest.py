@@ -11,7 +11,9 @@ from server_site import Process, Site, served
 
 from exporter.runtime import Encoder, GreyPixelEncoder
 from index.gallery import open_gallery
+from server.access import Role
 from server.app import create_app
+from server.keyring import KeyRing
 from server.keys import open_keys
 from server.settings import Settings
 
@@ -42,6 +44,19 @@ def start(settings: Settings) -> Iterator[Callable[..., Site]]:
 @pytest.fixture
 def site(start: Callable[..., Site]) -> Site:
     return start()
+
+
+@pytest.fixture
+def as_holder(settings: Settings) -> Iterator[Callable[..., Site]]:
+    """Makes keys, each for calls to a site that runs already: ``as_holder(site, name, role, **limits)``."""
+    with ExitStack() as stack:
+
+        def make(site: Site, name: str, role: Role, **limits: object) -> Site:
+            key, _ = KeyRing(settings.data_folder).create(name, role, **limits)
+            http = httpx.Client(base_url=site.http.base_url, headers={"X-API-Key": key}, timeout=30)
+            return Site(stack.enter_context(http), site.app)
+
+        yield make
 
 
 @pytest.fixture

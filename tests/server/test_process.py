@@ -11,10 +11,14 @@ import httpx
 import pytest
 from server_site import Process, Site, about, picture
 
+from clients.cli import main
 from exporter.runtime import GreyPixelEncoder
 from index.errors import PecaError
+from server.access import Role
 from server.app import serve
+from server.keyring import KeyRing
 from server.settings import Settings
+from server.verification import verify_log
 
 
 def test_the_first_start_prints_one_key_and_the_next_none(launch: Callable[[], Process]) -> None:
@@ -117,9 +121,66 @@ def test_the_audit_log_goes_on_after_a_kill(launch: Callable[[], Process], tmp_p
     with log.open("ab") as file:
         file.write(b'{"at": "torn by a power cu')
     launch().site(key).search(picture(1))
-    lines = log.read_text().splitlines()
-    assert len(lines) == 3
-    assert json.loads(lines[0])["search_id"] != json.loads(lines[2])["search_id"]
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [record["action"] for record in records] == ["start", "search", "recovery", "start", "search"]
+    assert records[2]["torn"] == '{"at": "torn by a power cu'
+    assert verify_log(log.parent).broken is None
+
+
+def test_a_kill_loses_no_search_that_was_answered(launch: Callable[[], Process], tmp_path: Path) -> None:
+    process = launch()
+    key = process.key
+    assert key is not None
+    site = process.site(key)
+    answered: list[str] = []
+    killer = threading.Timer(0.4, process.process.kill)
+    killer.start()
+    try:
+        while True:
+            answered.append(site.search(picture(1)).json()["search_id"])
+    except httpx.TransportError:
+        pass
+    killer.join()
+    assert answered, "the kill came too soon to test anything"
+    found = verify_log(tmp_path / "peca-data")
+    assert found.broken is None
+    lines = (tmp_path / "peca-data" / "audit.jsonl").read_text().splitlines()
+    recorded = [json.loads(line).get("search_id") for line in lines]
+    assert [search_id for search_id in recorded if search_id in answered] == answered
+
+
+def test_keys_change_beside_a_running_server(
+    launch: Callable[[], Process], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = launch()
+    assert process.key is not None
+    folder = str(tmp_path / "peca-data")
+
+    def peca(*words: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--data-dir", folder])
+        assert ended.value.code in (0, None)
+        return capsys.readouterr().out.strip()
+
+    key = peca("keys", "create", "Ada", "--role", "operator").rpartition(" ")[2]
+    operator = process.site(key)
+    assert operator.http.get("/cameras").status_code == 200
+    assert operator.http.get("/audit").status_code == 403
+    new = process.site(peca("keys", "rotate", "Ada").rpartition(" ")[2])
+    assert (operator.http.get("/cameras").status_code, new.http.get("/cameras").status_code) == (401, 200)
+    assert peca("keys", "revoke", "Ada").startswith("revoked: key ")
+    assert new.http.get("/cameras").status_code == 401
+    assert process.site(process.key).http.get("/cameras").status_code == 200
+    assert "records sound" in peca("audit", "verify")
+
+
+def test_listening_beyond_this_machine_needs_a_key(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path)
+    ring.create("Ada", Role.ADMIN)
+    ring.revoke("Ada")
+    settings = Settings(gallery="memory:", data_dir=tmp_path, host="0.0.0.0", port=0)
+    with pytest.raises(PecaError, match=r"listening on 0\.0\.0\.0 is refused"):
+        serve(settings, encoder=GreyPixelEncoder())
 
 
 def test_a_taken_port_is_told_before_a_key_is_made(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """POST /search."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,10 +102,13 @@ def test_each_search_and_delete_is_audited(start: Callable[..., Site], settings:
     ]
     site.http.delete("/images/p1")
     log = settings.data_folder / "audit.jsonl"
-    searched, deleted = [json.loads(line) for line in log.read_text().splitlines()]
+    began, searched, deleted = [json.loads(line) for line in log.read_text().splitlines()]
+    assert (began["action"], began["keys"][0]["name"]) == ("start", "admin")
     assert log.stat().st_mode & 0o777 == 0o600
     assert searched["search_id"] == search_id
-    assert (searched["action"], searched["key"]) == ("search", "admin")
+    assert (searched["action"], searched["key"], searched["role"]) == ("search", "admin", "admin")
+    assert searched["key_id"] == began["keys"][0]["key_id"]
+    assert began["ended_at"] < searched["began_at"] < searched["ended_at"] < deleted["began_at"]
     assert (searched["case"], searched["reason"]) == ("2026-17", "lost child")
     assert searched["filters"] == {"modality": "infrared", "camera_ids": ["cam3"]}
     assert [result["image_id"] for result in searched["results"]] == ["p1", "p0"]
@@ -114,8 +118,10 @@ def test_each_search_and_delete_is_audited(start: Callable[..., Site], settings:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
 def test_what_is_not_audited_is_not_shown(start: Callable[..., Site], settings: Settings) -> None:
-    settings.data_folder.mkdir()
-    (settings.data_folder / "audit.jsonl").symlink_to("/dev/full")
-    answer = start().search(picture(0))
+    site = start()
+    site.people(1)
+    with Path("/dev/full").open("wb") as full:
+        os.dup2(full.fileno(), site.app.state.parts.review._audit._file)
+    answer = site.search(picture(0))
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:storage-unavailable")
     assert "items" not in answer.json()

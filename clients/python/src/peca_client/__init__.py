@@ -16,6 +16,7 @@ from peca_client.errors import (
     UnexpectedAnswer,
 )
 from peca_client.models import (
+    AuditPage,
     Camera,
     Hit,
     Image,
@@ -25,12 +26,17 @@ from peca_client.models import (
     IngestStatus,
     Modality,
     Readiness,
+    ResultShown,
+    SearchRecord,
     SearchResult,
+    Verdict,
+    VerdictRecord,
     Version,
 )
 
 __all__ = [
     "AsyncPecaClient",
+    "AuditPage",
     "AuthenticationError",
     "Camera",
     "ConnectionFailed",
@@ -49,9 +55,13 @@ __all__ = [
     "ProblemError",
     "RateLimited",
     "Readiness",
+    "ResultShown",
+    "SearchRecord",
     "SearchResult",
     "ServerError",
     "TooLarge",
     "UnexpectedAnswer",
+    "Verdict",
+    "VerdictRecord",
     "Version",
 ]

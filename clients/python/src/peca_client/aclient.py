@@ -15,13 +15,16 @@ from peca_client.batches import Batch, batches, refusal
 from peca_client.calls import Call
 from peca_client.errors import TooLarge
 from peca_client.models import (
+    AuditPage,
     Camera,
     Image,
     ImageSource,
     ImageUpload,
     IngestReport,
     Readiness,
+    SearchRecord,
     SearchResult,
+    VerdictRecord,
     Version,
 )
 from peca_client.retry import RetryPolicy
@@ -127,6 +130,40 @@ class AsyncPecaClient:
     async def delete_image(self, image_id: str) -> None:
         """Remove one image for good; ``NotFound`` where there is none (any more)."""
         await self._send(calls.delete_image(image_id))
+
+    async def search_record(self, search_id: str) -> SearchRecord:
+        """What a search showed, and people's verdicts on it; that you read it is recorded."""
+        return await self._send(calls.search_record(search_id))
+
+    async def give_verdict(
+        self, search_id: str, image_id: str, verdict: str, note: str | None = None
+    ) -> VerdictRecord:
+        """Say what you found of a result; a later verdict of yours supersedes it, and both stay."""
+        return await self._send(calls.give_verdict(search_id, image_id, verdict, note))
+
+    async def audit(
+        self,
+        *,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        key: str | None = None,
+        case: str | None = None,
+        action: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> AuditPage:
+        """Records of the audit log, newest first; that you read it is recorded."""
+        return await self._send(
+            calls.audit(
+                after=after,
+                before=before,
+                key=key,
+                case=case,
+                action=action,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
 
     async def cameras(self) -> tuple[Camera, ...]:
         """The cameras of the gallery."""

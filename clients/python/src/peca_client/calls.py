@@ -16,6 +16,7 @@ import httpx
 from peca_client.batches import Batch, named, read_image
 from peca_client.errors import ConnectionFailed, InvalidArgument, UnexpectedAnswer, problem_error
 from peca_client.models import (
+    AuditPage,
     Camera,
     Image,
     ImageSource,
@@ -25,7 +26,10 @@ from peca_client.models import (
     IngestStatus,
     Modality,
     Readiness,
+    SearchRecord,
     SearchResult,
+    Verdict,
+    VerdictRecord,
     Version,
 )
 from peca_client.retry import RetryPolicy, retry_after_s
@@ -48,6 +52,8 @@ class Call(Generic[_T]):
         read: From a successful answer to the value.
         form: The form's fields; a list is a field that stands several times.
         files: The form's files: field, (file name, bytes).
+        body: The JSON body.
+        query: The query string's parameters.
         understands: Whether an answer is for ``read``; any other is a problem.
         retried: Whether a failed attempt is made again.
     """
@@ -57,12 +63,16 @@ class Call(Generic[_T]):
     read: Callable[[httpx.Response], _T]
     form: Mapping[str, str | list[str]] | None = None
     files: Sequence[_File] | None = None
+    body: Mapping[str, str] | None = None
+    query: Mapping[str, str] | None = None
     understands: Callable[[httpx.Response], bool] = _succeeded
     retried: bool = True
 
     def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         """The request, by the address and headers of ``http``."""
-        return http.build_request(self.method, self.path, data=self.form, files=self.files)
+        return http.build_request(
+            self.method, self.path, data=self.form, files=self.files, json=self.body, params=self.query
+        )
 
     def wait_s(
         self, policy: RetryPolicy, attempt: int, outcome: httpx.Response | httpx.RequestError
@@ -155,6 +165,44 @@ def delete_image(image_id: str) -> Call[None]:
     return Call("DELETE", _image_path(image_id), _read_nothing)
 
 
+def search_record(search_id: str) -> Call[SearchRecord]:
+    """``GET /searches/{search_id}``."""
+    return Call("GET", _search_path(search_id), _from_object(SearchRecord.from_json))
+
+
+def give_verdict(search_id: str, image_id: str, verdict: str, note: str | None) -> Call[VerdictRecord]:
+    """``POST /searches/{search_id}/verdicts``."""
+    if verdict not in tuple(Verdict):
+        raise InvalidArgument(f"verdict must be one of {', '.join(Verdict)}; got {verdict!r}")
+    body = {"image_id": image_id, "verdict": str(verdict)} | ({} if note is None else {"note": note})
+    path = _search_path(search_id) + "/verdicts"
+    return Call("POST", path, _from_object(VerdictRecord.from_json), body=body)
+
+
+def audit(
+    *,
+    after: datetime | None,
+    before: datetime | None,
+    key: str | None,
+    case: str | None,
+    action: str | None,
+    limit: int,
+    cursor: str | None,
+) -> Call[AuditPage]:
+    """``GET /audit``; the arguments are those of ``PecaClient.audit``."""
+    query = {
+        "after": None if after is None else _instant(after, "after"),
+        "before": None if before is None else _instant(before, "before"),
+        "key": key,
+        "case": case,
+        "action": action,
+        "limit": str(limit),
+        "cursor": cursor,
+    }
+    given = {name: value for name, value in query.items() if value is not None}
+    return Call("GET", "/audit", _from_object(AuditPage.from_json), query=given)
+
+
 def cameras() -> Call[tuple[Camera, ...]]:
     """``GET /cameras``."""
     return Call("GET", "/cameras", _read_cameras)
@@ -241,6 +289,12 @@ def _image_path(image_id: str) -> str:
     if not image_id or image_id in (".", ".."):
         raise InvalidArgument(f"image_id must name an image, got {image_id!r}")
     return f"/images/{quote(image_id, safe='')}"
+
+
+def _search_path(search_id: str) -> str:
+    if not search_id or search_id in (".", ".."):
+        raise InvalidArgument(f"search_id must name a search, got {search_id!r}")
+    return f"/searches/{quote(search_id, safe='')}"
 
 
 def _from_object(read: Callable[[Mapping[str, Any]], _T]) -> Callable[[httpx.Response], _T]:

@@ -14,13 +14,16 @@ from peca_client.batches import Batch, batches, refusal
 from peca_client.calls import Call
 from peca_client.errors import TooLarge
 from peca_client.models import (
+    AuditPage,
     Camera,
     Image,
     ImageSource,
     ImageUpload,
     IngestReport,
     Readiness,
+    SearchRecord,
     SearchResult,
+    VerdictRecord,
     Version,
 )
 from peca_client.retry import RetryPolicy
@@ -159,6 +162,57 @@ class PecaClient:
     def delete_image(self, image_id: str) -> None:
         """Remove one image for good; ``NotFound`` where there is none (any more)."""
         self._send(calls.delete_image(image_id))
+
+    def search_record(self, search_id: str) -> SearchRecord:
+        """What a search showed, and people's verdicts on it; that you read it is recorded."""
+        return self._send(calls.search_record(search_id))
+
+    def give_verdict(
+        self, search_id: str, image_id: str, verdict: str, note: str | None = None
+    ) -> VerdictRecord:
+        """Say what you found of a result; a later verdict of yours supersedes it, and both stay.
+
+        Args:
+            search_id: Of the search.
+            image_id: The result; one that the search showed.
+            verdict: ``confirmed``, ``rejected`` or ``unsure``.
+            note: Why, for whoever reads the audit log.
+        """
+        return self._send(calls.give_verdict(search_id, image_id, verdict, note))
+
+    def audit(
+        self,
+        *,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        key: str | None = None,
+        case: str | None = None,
+        action: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> AuditPage:
+        """Records of the audit log, newest first; that you read it is recorded.
+
+        Args:
+            after: Records that ended at this instant or later; must carry a time zone.
+            before: Records that ended before this instant; must carry a time zone.
+            key: Only of the holder of this name.
+            case: Only of this case.
+            action: Only of this action, e.g. ``search``.
+            limit: Most records, at most 200.
+            cursor: ``next_cursor`` of the page before.
+        """
+        return self._send(
+            calls.audit(
+                after=after,
+                before=before,
+                key=key,
+                case=case,
+                action=action,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
 
     def cameras(self) -> tuple[Camera, ...]:
         """The cameras of the gallery."""

@@ -8,7 +8,7 @@
     ├── UnexpectedAnswer          an answer, but not one of a PECA server of this API
     └── ProblemError              the server said no: status, type, title, detail, problem (RFC 9457)
         ├── AuthenticationError   401, 403: the API key is missing, unknown or not allowed to do this
-        ├── NotFound              404: no such image or route
+        ├── NotFound              404: no such image, search or route
         ├── InvalidRequest        the other 4xx: what was sent is wrong, and will be wrong again
         │   └── TooLarge          413: the body or the image is larger than the server takes
         ├── RateLimited           429: too many calls; carries retry_after_s where the server gave one
@@ -62,7 +62,7 @@ class AuthenticationError(ProblemError):
 
 
 class NotFound(ProblemError):
-    """404: no such image or route."""
+    """404: no such image, search or route."""
 
 
 class InvalidRequest(ProblemError):

@@ -230,6 +230,137 @@ class Camera:
         )
 
 
+class Verdict(StrEnum):
+    """What a person found on looking at a result."""
+
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRecord:
+    """A verdict on one result of a search.
+
+    Attributes:
+        image_id: The result.
+        verdict: What was found.
+        note: Why, where the person said so.
+        key: The holder of the key that gave it.
+        at: When, UTC.
+        superseded: The same holder gave a later one on this image.
+    """
+
+    image_id: str
+    verdict: Verdict
+    note: str | None
+    key: str | None
+    at: datetime
+    superseded: bool
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``POST /searches/{search_id}/verdicts``."""
+        return cls(
+            image_id=str(value["image_id"]),
+            verdict=Verdict(value["verdict"]),
+            note=value["note"],
+            key=value["key"],
+            at=moment(value["at"]),
+            superseded=bool(value["superseded"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResultShown:
+    """A result that a search showed.
+
+    Attributes:
+        rank: Its place, from 1.
+        image_id: Its name in the gallery.
+        score: Cosine similarity to the query.
+        verdicts: What people found of it, oldest first.
+    """
+
+    rank: int
+    image_id: str
+    score: float
+    verdicts: tuple[VerdictRecord, ...]
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read one element of a search record's ``results``."""
+        return cls(
+            rank=int(value["rank"]),
+            image_id=str(value["image_id"]),
+            score=float(value["score"]),
+            verdicts=tuple(map(VerdictRecord.from_json, value["verdicts"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRecord:
+    """A search, as it stands in the server's audit log.
+
+    Attributes:
+        search_id: As in ``SearchResult``.
+        key: The holder of the key that asked.
+        case: The case that it belongs to, where given.
+        reason: Why it was made, where given.
+        query_sha256: SHA-256 of the query image, which the server does not keep.
+        filters: What the search was narrowed to.
+        encoder: The fingerprint of the encoder that compared.
+        results: What was shown, best first.
+    """
+
+    search_id: str
+    key: str | None
+    case: str | None
+    reason: str | None
+    query_sha256: str
+    filters: JsonObject
+    encoder: str
+    results: tuple[ResultShown, ...]
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``GET /searches/{search_id}``."""
+        return cls(
+            search_id=str(value["search_id"]),
+            key=value["key"],
+            case=value["case"],
+            reason=value["reason"],
+            query_sha256=str(value["query_sha256"]),
+            filters=dict(value["filters"]),
+            encoder=str(value["encoder"]),
+            results=tuple(map(ResultShown.from_json, value["results"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Records of the server's audit log.
+
+    Attributes:
+        items: The records as they stand in the log, newest first.
+        next_cursor: Asks for the records before; ``None`` where there are none.
+        head: Where the chain stood, ``N:SHA256`` as ``peca audit verify --head`` takes it.
+    """
+
+    items: tuple[JsonObject, ...]
+    next_cursor: str | None
+    head: str
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``GET /audit``."""
+        return cls(
+            items=tuple(dict(item) for item in value["items"]),
+            next_cursor=value["next_cursor"],
+            head=f"{int(value['head']['sequence'])}:{value['head']['sha256']}",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """Which server answers.

@@ -1,0 +1,183 @@
+"""Making, revoking and rotating the API keys of a data folder, also beside a running server."""
+
+import fcntl
+import getpass
+import os
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from index.errors import InvalidInput
+from server.access import Role
+from server.audit import Action, AuditLog
+from server.keys import FILE_NAME, StoredKey, new_key, read_keys, write_keys
+from server.schemas import validation_errors
+
+
+class KeyRing:
+    """The keys of a data folder; each change is in the audit log before it takes effect.
+
+    Args:
+        folder: The data folder.
+
+    Raises:
+        InvalidInput: There is no such folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise InvalidInput(
+                f"there is no data folder {folder}; name the server's, or start the server once to make it"
+            )
+        self._folder = folder
+
+    def stored(self) -> list[StoredKey]:
+        """All keys, the revoked ones too; none where the folder has no key file yet."""
+        return read_keys(self._folder) if (self._folder / FILE_NAME).exists() else []
+
+    def create(
+        self,
+        name: str,
+        role: Role,
+        *,
+        camera_ids: Collection[str] | None = None,
+        expires_at: datetime | None = None,
+        requests_per_minute: int | None = None,
+    ) -> tuple[str, StoredKey]:
+        """Make a key.
+
+        Args:
+            name: Of the person or device that holds it; never used before, so that the audit log's names
+                stay those of one holder each.
+            role: What it is for.
+            camera_ids: The only cameras that it may touch; ``None`` for all.
+            expires_at: From when on it is refused; ``None`` for never.
+            requests_per_minute: Its own rate limit; ``None`` for the server's.
+
+        Returns:
+            The key in clear, which cannot be had again, and as it is stored.
+
+        Raises:
+            InvalidInput: The name is taken, or a limit is not one.
+            StorageUnavailable: The keys or the audit log cannot be written.
+        """
+        with self._alone():
+            keys = self.stored()
+            if any(stored.name == name for stored in keys):
+                raise InvalidInput(
+                    f"the name {name!r} is taken, or was by a revoked key, and stands in the audit log; "
+                    "choose another, or rotate that key"
+                )
+            limits = {
+                "camera_ids": None if camera_ids is None else frozenset(camera_ids),
+                "expires_at": _to_come(expires_at),
+                "requests_per_minute": requests_per_minute,
+            }
+            key, stored = _made(name, role, limits)
+            self._change([*keys, stored], "create", stored)
+        return key, stored
+
+    def revoke(self, name: str) -> list[StoredKey]:
+        """Refuse the keys of ``name`` from now on.
+
+        Returns:
+            What was revoked.
+
+        Raises:
+            InvalidInput: The name holds no key that could be revoked.
+            StorageUnavailable: The keys or the audit log cannot be written.
+        """
+        with self._alone():
+            now = datetime.now(UTC)
+            keys, live = self._of(name)
+            revoked = [key.model_copy(update={"revoked_at": now}) for key in live]
+            self._change([*(key for key in keys if key not in live), *revoked], "revoke", *revoked)
+        return revoked
+
+    def rotate(self, name: str, overlap: timedelta = timedelta()) -> tuple[str, StoredKey]:
+        """Replace the key of ``name`` by a new one with the same role, limits and expiry.
+
+        Args:
+            name: The holder.
+            overlap: How long the old key is still taken.
+
+        Returns:
+            The new key in clear, and as it is stored.
+
+        Raises:
+            InvalidInput: The name holds no key that could be rotated, or its key has expired.
+            StorageUnavailable: The keys or the audit log cannot be written.
+        """
+        with self._alone():
+            now = datetime.now(UTC)
+            keys, live = self._of(name)
+            newest = max(live, key=lambda key: key.created_at)
+            if not newest.usable(now):
+                raise InvalidInput(f"the key of {name!r} has expired; create one under another name")
+            kept = newest.model_dump(include={"camera_ids", "expires_at", "requests_per_minute"})
+            key, stored = _made(name, newest.role, kept)
+            old = [_ended(one, now + overlap) if overlap else _revoked(one, now) for one in live]
+            self._change([*(one for one in keys if one not in live), *old, stored], "rotate", stored)
+        return key, stored
+
+    def _of(self, name: str) -> tuple[list[StoredKey], list[StoredKey]]:
+        """All keys, and those of ``name`` that were not revoked."""
+        keys = self.stored()
+        live = [key for key in keys if key.name == name and key.revoked_at is None]
+        if not live:
+            held = sorted({key.name for key in keys if key.revoked_at is None})
+            raise InvalidInput(f"{name!r} holds no key; those who do: {', '.join(held) or 'nobody'}")
+        return keys, live
+
+    def _change(self, keys: list[StoredKey], change: str, *changed: StoredKey) -> None:
+        with closing(AuditLog(self._folder)) as audit:
+            told = [key.as_json() for key in changed]
+            audit.append(Action.KEYS, os_user=os_user(), change=change, keys=told)
+        write_keys(self._folder, keys)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep out other changes of the keys; the kernel lets go however the process ends."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+
+def os_user() -> str:
+    """Who runs this process; by number where the system knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _made(name: str, role: Role, limits: dict[str, Any]) -> tuple[str, StoredKey]:
+    try:
+        return new_key(name, role, **limits)
+    except ValidationError as error:
+        errors = validation_errors(list(error.errors()))
+        # Pydantic puts a prefix before what the model's own check says.
+        told = [": ".join(filter(None, one.values())).removeprefix("Value error, ") for one in errors]
+        raise InvalidInput(f"the key cannot be made: {'; '.join(told)}") from None
+
+
+def _to_come(moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.utcoffset() is not None and moment <= datetime.now(UTC):
+        raise InvalidInput(f"a key must expire in the future, got {moment.isoformat()}")
+    return moment
+
+
+def _revoked(key: StoredKey, now: datetime) -> StoredKey:
+    return key.model_copy(update={"revoked_at": now})
+
+
+def _ended(key: StoredKey, at: datetime) -> StoredKey:
+    """``key`` with its end at ``at``, or at its own where that is sooner."""
+    return key.model_copy(update={"expires_at": min(at, key.expires_at or at)})

@@ -1,0 +1,75 @@
+"""What was searched, what people found of the results, and who looks at that."""
+
+from server.access import Caller, Holder
+from server.audit import Action, AuditLog
+from server.chain import Link, Record
+from server.errors import ResultUnknown, SearchUnknown
+from server.schemas import VerdictGiven
+from server.trail import AuditFilter, AuditTrail
+
+
+class Review:
+    """Reads the audit log for people, and takes their verdicts; each reading is recorded too."""
+
+    def __init__(self, audit: AuditLog, trail: AuditTrail) -> None:
+        self._audit = audit
+        self._trail = trail
+
+    def search(self, search_id: str, caller: Caller) -> tuple[Record, list[Record]]:
+        """The record of a search and the verdicts on its results, oldest first.
+
+        Raises:
+            SearchUnknown: There is none within the limits of the caller.
+            StorageUnavailable: The audit log cannot be read or written.
+        """
+        record = self._seen(search_id, caller.holder)
+        self._audit.append(Action.READ, caller, search_id=search_id)
+        return record, self._trail.verdicts(search_id)
+
+    def judge(self, search_id: str, given: VerdictGiven, caller: Caller) -> Record:
+        """Record a verdict; an earlier one of the same holder on the same image stays, superseded.
+
+        Returns:
+            The verdict as recorded.
+
+        Raises:
+            SearchUnknown: There is no such search within the limits of the caller.
+            ResultUnknown: The search did not show this image.
+            StorageUnavailable: The audit log cannot be read or written.
+        """
+        record = self._seen(search_id, caller.holder)
+        if all(result["image_id"] != given.image_id for result in record["results"]):
+            raise ResultUnknown(f"search {search_id} did not show an image {given.image_id!r}")
+        told = given.model_dump(mode="json")
+        link = self._audit.append(
+            Action.VERDICT, caller, search_id=search_id, case=record.get("case"), **told
+        )
+        return next(one for one in self._trail.verdicts(search_id) if one["sequence"] == link.sequence)
+
+    def page(
+        self, wanted: AuditFilter, cursor: int | None, limit: int, caller: Caller
+    ) -> tuple[list[Record], int | None, Link]:
+        """The newest records that fit, newest first, the cursor of the next page, and the chain's head.
+
+        Raises:
+            StorageUnavailable: The audit log cannot be read or written; what is not recorded is not read.
+        """
+        self._audit.append(Action.READ, caller, filters=wanted.as_json(), cursor=cursor, limit=limit)
+        records, next_cursor = self._trail.page(wanted, cursor, limit)
+        return records, next_cursor, self._audit.head()
+
+    def _seen(self, search_id: str, holder: Holder) -> Record:
+        """A search that ``holder`` may know of: one that was kept within the cameras of the holder's key."""
+        record = self._trail.search(search_id)
+        filters = record.get("filters", {})
+        named = {*filters.get("camera_ids", ()), *filters.get("exclude_camera_ids", ())}
+        within = "camera_ids" in filters and all(map(holder.sees_camera, named))
+        if holder.camera_ids is not None and not within:
+            raise SearchUnknown(f"the audit log holds no search {search_id!r}")
+        return record
+
+
+def superseded(verdicts: list[Record]) -> list[bool]:
+    """Of each verdict, oldest first, whether the same holder gave a later one on the same image."""
+    latest = {(one["key"], one["image_id"]): position for position, one in enumerate(verdicts)}
+    return [latest[one["key"], one["image_id"]] != position for position, one in enumerate(verdicts)]

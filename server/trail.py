@@ -1,0 +1,239 @@
+"""Reading the audit log: searches by id, pages by time, key, case and action.
+
+The log is the truth. An SQLite file beside it says where each record begins; it is caught up when
+something is read, and made anew where it does not fit the log.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+
+from index.files import PRIVATE
+from index.records import as_utc
+from server.audit import FILE_NAME, Action
+from server.chain import Record, RecordBroken, parsed
+from server.errors import SearchUnknown, StorageUnavailable
+
+INDEX_NAME = "audit.index.sqlite3"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    start INTEGER PRIMARY KEY, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    action TEXT, key TEXT, case_name TEXT, search_id TEXT, ended_at TEXT
+);
+CREATE INDEX IF NOT EXISTS by_search ON records (search_id, action);
+CREATE INDEX IF NOT EXISTS by_time ON records (ended_at);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which records are read; every condition given must hold.
+
+    Attributes:
+        after: Ended at this instant or later.
+        before: Ended before this instant.
+        key: Of the holder of this name.
+        case: Of this case.
+        action: Of this action.
+
+    Raises:
+        InvalidInput: An instant without a time zone.
+    """
+
+    after: datetime | None = None
+    before: datetime | None = None
+    key: str | None = None
+    case: str | None = None
+    action: Action | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("after", "before"):
+            if (moment := getattr(self, name)) is not None:
+                object.__setattr__(self, name, as_utc(moment, name))
+
+    def matches(self, record: Record) -> bool:
+        """Whether a record passes every condition."""
+        ended_at = ended(record)
+        return (
+            (self.after is None or (ended_at is not None and ended_at >= _text(self.after)))
+            and (self.before is None or (ended_at is not None and ended_at < _text(self.before)))
+            and (self.key is None or record.get("key") == self.key)
+            and (self.case is None or record.get("case") == self.case)
+            and (self.action is None or record.get("action") == self.action)
+        )
+
+    def as_json(self) -> Record:
+        """The conditions given, as JSON values."""
+        told = {
+            "after": self.after and self.after.isoformat(),
+            "before": self.before and self.before.isoformat(),
+            "key": self.key,
+            "case": self.case,
+            "action": self.action,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    def sql(self) -> tuple[str, list[str]]:
+        """The conditions for the index, and their values."""
+        told = {
+            "ended_at >= ?": self.after and _text(self.after),
+            "ended_at < ?": self.before and _text(self.before),
+            "key = ?": self.key,
+            "case_name = ?": self.case,
+            "action = ?": self.action,
+        }
+        given = {condition: str(value) for condition, value in told.items() if value is not None}
+        return " AND ".join(["1", *given]), list(given.values())
+
+
+class AuditTrail:
+    """The records of a data folder's audit log; safe to call from several threads.
+
+    Raises:
+        StorageUnavailable: The index cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / FILE_NAME
+        self._index = folder / INDEX_NAME
+        self._lock = Lock()
+        try:
+            self._database = self._opened()
+        except (OSError, sqlite3.Error) as error:
+            raise StorageUnavailable(f"the index of the audit log cannot be made: {error}") from error
+
+    def search(self, search_id: str) -> Record:
+        """The record of a search.
+
+        Raises:
+            SearchUnknown: There is none.
+            StorageUnavailable: The log cannot be read.
+        """
+        found = self._select("search_id = ? AND action = ?", [search_id, Action.SEARCH], "start", 1)
+        if not found:
+            raise SearchUnknown(f"the audit log holds no search {search_id!r}")
+        return found[0][1]
+
+    def verdicts(self, search_id: str) -> list[Record]:
+        """The verdicts on the results of a search, oldest first."""
+        found = self._select("search_id = ? AND action = ?", [search_id, Action.VERDICT], "start", -1)
+        return [record for _, record in found]
+
+    def page(self, wanted: AuditFilter, cursor: int | None, limit: int) -> tuple[list[Record], int | None]:
+        """The newest records that fit, newest first, and the cursor of the next page.
+
+        Args:
+            wanted: Which.
+            cursor: As the page before gave it; ``None`` for the newest.
+            limit: Most records, at least 1.
+        """
+        conditions, values = wanted.sql()
+        below = [] if cursor is None else [f"start < {cursor:d}"]
+        found = self._select(" AND ".join([conditions, *below]), values, "start DESC", limit + 1)
+        page = found[:limit]
+        return [record for _, record in page], page[-1][0] if len(found) > limit else None
+
+    def close(self) -> None:
+        """Release the index."""
+        self._database.close()
+
+    def _select(self, where: str, values: list[str], order: str, limit: int) -> list[tuple[int, Record]]:
+        try:
+            with self._lock:
+                self._catch_up()
+                rows = self._database.execute(
+                    f"SELECT start, size FROM records WHERE {where} ORDER BY {order} LIMIT ?",  # noqa: S608
+                    [*values, limit],
+                ).fetchall()
+            with self._log.open("rb") as log:
+                return [(start, parsed(os.pread(log.fileno(), size, start))) for start, size in rows]
+        except (OSError, sqlite3.Error, RecordBroken) as error:
+            raise StorageUnavailable(f"the audit log {self._log} cannot be read: {error}") from error
+
+    def _opened(self) -> sqlite3.Connection:
+        """The index as it stands, or an empty one where it is damaged or not of this log."""
+        try:
+            database = self._connected()
+            if self._fits(database):
+                return database
+            database.close()
+        except sqlite3.DatabaseError:
+            pass  # what a crash left of an index is worth nothing; the log has it all
+        self._index.unlink(missing_ok=True)
+        return self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        os.close(os.open(self._index, os.O_RDWR | os.O_CREAT, PRIVATE))
+        database = sqlite3.connect(self._index, check_same_thread=False, isolation_level=None)
+        # Durability is the log's; an index that a power cut damaged is made anew.
+        database.execute("PRAGMA synchronous = OFF")
+        database.executescript(_SCHEMA)
+        return database
+
+    def _fits(self, database: sqlite3.Connection) -> bool:
+        """Whether the last line that the index knows still stands where it was."""
+        last = database.execute(
+            "SELECT start, size, sha256 FROM records ORDER BY start DESC LIMIT 1"
+        ).fetchone()
+        if last is None:
+            return True
+        start, size, digest = last
+        with self._log.open("rb") as log:
+            return bool(hashlib.sha256(os.pread(log.fileno(), size, start)).hexdigest() == digest)
+
+    def _catch_up(self) -> None:
+        last = self._database.execute(
+            "SELECT start, size FROM records ORDER BY start DESC LIMIT 1"
+        ).fetchone()
+        begin = 0 if last is None else sum(last) + 1
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.executemany(
+                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows(begin)
+            )
+
+    def _rows(self, begin: int) -> Iterator[tuple[object, ...]]:
+        for start, line, record in log_records(self._log, begin):
+            told = (record.get(name) for name in ("action", "key", "case", "search_id"))
+            texts = [value if isinstance(value, str) else None for value in told]
+            yield (start, len(line), hashlib.sha256(line).hexdigest(), *texts, ended(record))
+
+
+def log_records(path: Path, begin: int = 0) -> Iterator[tuple[int, bytes, Record]]:
+    """The records of a log from the byte ``begin`` on, each with where its line begins, and the line.
+
+    Lines that are no JSON object are passed over: verification names them. A line without its end is left.
+    """
+    with path.open("rb") as file:
+        file.seek(begin)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            record = _record_or_none(line)
+            if record is not None:
+                yield begin, line[:-1], record
+            begin += len(line)
+
+
+def _record_or_none(line: bytes) -> Record | None:
+    try:
+        return parsed(line)
+    except RecordBroken:
+        return None
+
+
+def ended(record: Record) -> str | None:
+    """When a record was written, as text that sorts by time; earlier versions called it ``at``."""
+    try:
+        return _text(datetime.fromisoformat(record.get("ended_at") or record["at"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
