@@ -4,20 +4,28 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from index.errors import GalleryUnavailable, InvalidInput, MissingExtra, PecaError
+from clients.audit import audit_app
+from clients.explain import explain_app
+from clients.extras import need
+from clients.gallery import gallery_app
+from clients.instants import instant
+from clients.keys import keys_app
+from clients.layouts import TreeLayout, layout_name
+from clients.plots import PlotFormat
+from clients.progress import progress_bar
+from clients.studies import Device, Form, Precision, Weights, in_form, studies_app
+from index.errors import InvalidInput, PecaError
 from index.protocols import MODES, Draws
 from index.space import Modality
+from training.datasets.presets import PRESETS, Preset
 from training.datasets.tree import IMAGE_SUFFIXES, Layout
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from clients.uploads import Uploads
     from peca_client import IngestReport
 
@@ -31,6 +39,11 @@ app = typer.Typer(
 )
 dataset_app = typer.Typer(help="Look at data set trees on disk.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(studies_app)
+app.add_typer(explain_app, name="explain")
+app.add_typer(keys_app, name="keys")
+app.add_typer(audit_app, name="audit")
+app.add_typer(gallery_app, name="gallery")
 
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -69,18 +82,6 @@ def _is_foreseen(error: Exception) -> bool:
     from peca_client import PecaClientError
 
     return isinstance(error, PecaClientError)
-
-
-def _instant(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"expected ISO 8601 such as 2026-05-01T18:00:00Z, got {text!r}") from None
-    if moment.utcoffset() is None:
-        raise typer.BadParameter(
-            f"expected a time zone, as in {moment.isoformat()}Z or {moment.isoformat()}+02:00"
-        )
-    return moment
 
 
 def _protocol(name: str) -> str:
@@ -169,7 +170,7 @@ def serve(
     """
     from pydantic import ValidationError
 
-    _need("onnxruntime", "cpu")
+    need("onnxruntime", "cpu")
     from server.app import serve as run_server
     from server.schemas import validation_errors
     from server.settings import Settings
@@ -202,8 +203,13 @@ def ingest(
     camera_id: Annotated[str | None, typer.Option(help="The camera of a folder's images.")] = None,
     modality: Annotated[Modality | None, typer.Option(help="The light of a folder's images.")] = None,
     layout: Annotated[
-        Layout | None,
-        typer.Option(help="PATH is a data set tree of this layout; its images get their identities."),
+        str | None,
+        typer.Option(
+            parser=layout_name,
+            metavar="NAME",
+            help="PATH is a data set tree of this layout, or of a reader of your own (module:function); its "
+            "images get their identities.",
+        ),
     ] = None,
     split_name: Annotated[Part, typer.Option(help="Which part of the tree.")] = Part.TEST,
     split: Split = 1,
@@ -253,11 +259,11 @@ def search(
     after: Annotated[
         datetime | None,
         typer.Option(
-            parser=_instant, metavar="INSTANT", help="Captured then or later, e.g. 2026-05-01T18:00:00Z."
+            parser=instant, metavar="INSTANT", help="Captured then or later, e.g. 2026-05-01T18:00:00Z."
         ),
     ] = None,
     before: Annotated[
-        datetime | None, typer.Option(parser=_instant, metavar="INSTANT", help="Captured before then.")
+        datetime | None, typer.Option(parser=instant, metavar="INSTANT", help="Captured before then.")
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=-1, max=1, help="Only results of at least this cosine similarity.")
@@ -296,6 +302,16 @@ def search(
 
 @app.command()
 def evaluate(
+    context: typer.Context,
+    reports: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[REPORT]...",
+            exists=True,
+            dir_okay=False,
+            help="JSON files of --out, read in place of a gallery; the trials of several are averaged.",
+        ),
+    ] = None,
     gallery: Annotated[str, typer.Option(envvar="PECA_GALLERY", help=GALLERY_HELP)] = "embedded:peca-data",
     protocol: Annotated[
         str, typer.Option(parser=_protocol, metavar="NAME", help=f"The test: {', '.join(MODES)}.")
@@ -317,6 +333,17 @@ def evaluate(
             help="SYSU-MM01's rand_perm_cam.mat, for official draws.",
         ),
     ] = None,
+    beside_paper: Annotated[
+        bool, typer.Option("--beside-paper", help="Print the paper's figures for this test below.")
+    ] = False,
+    plots: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the CMC curve and the distances, as plots."),
+    ] = None,
+    plot_format: Annotated[PlotFormat, typer.Option(help="What the plots are saved as.")] = PlotFormat.PNG,
+    csv: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Also write each trial to this CSV file.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Also write the JSON to this file.")
     ] = None,
@@ -325,32 +352,51 @@ def evaluate(
     """Score the vectors of a gallery by a published protocol.
 
     The gallery's images need person labels, as `peca ingest --layout` gives them. It is opened
-    read-only, beside a running server too.
+    read-only, beside a running server too. In place of a gallery it takes the JSON that it wrote
+    before: one report to print or plot again, or several to average, such as RegDB's ten splits.
 
     Example: peca evaluate --gallery embedded:sysu --protocol sysu-all --shots 1 --trials 10
     """
-    import json
-    from contextlib import closing
-
+    if plots is not None:
+        need("matplotlib", "train")
+    from clients import evaluation
+    from clients.paper import paper_scores
     from clients.tables import print_evaluation, print_json
+    from index.distances import gallery_distances
     from index.evaluation import evaluate_gallery
-    from index.gallery import open_gallery, stored_spec
 
-    spec = stored_spec(gallery)
-    if spec is None:
-        raise GalleryUnavailable(
-            f"there is no gallery at {gallery} yet; fill one with `peca serve` and `peca ingest`"
-        )
-    with closing(open_gallery(gallery, spec, read_only=True)) as opened:
-        report = evaluate_gallery(
-            opened, protocol, query_modality, shots=shots, trials=trials, draws=draws, rand_perm=rand_perm
-        )
-    if out is not None:
-        out.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-    if as_json:
-        print_json(report.to_dict())
+    distances = None
+    if reports:
+        _refuse_beside_reports(context)
+        report = evaluation.read_reports(reports)
     else:
-        print_evaluation(report)
+        with evaluation.stored_gallery(gallery) as opened:
+            report = evaluate_gallery(
+                opened, protocol, query_modality, shots=shots, trials=trials, draws=draws, rand_perm=rand_perm
+            )
+            distances = None if plots is None else gallery_distances(opened)
+    paper = paper_scores(report) if beside_paper else None
+    drawn = [] if plots is None else evaluation.draw_evaluation(report, distances, plots, plot_format)
+    if csv is not None:
+        evaluation.write_csv(report, csv)
+    content = evaluation.report_json(report, paper)
+    if out is not None:
+        evaluation.write_json(content, out)
+    if as_json:
+        print_json(content)
+    else:
+        print_evaluation(report, paper)
+        for path in drawn:
+            print(path)
+
+
+def _refuse_beside_reports(context: typer.Context) -> None:
+    """A report says what was evaluated; an option that says it again would be passed over."""
+    for name in ("gallery", "protocol", "query_modality", "shots", "trials", "draws", "rand_perm"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise typer.BadParameter(f"--{option} is for a gallery; REPORT says already what was evaluated")
 
 
 @app.command()
@@ -358,6 +404,9 @@ def synth(
     out: Annotated[
         Path, typer.Option(file_okay=False, help="Folder to write; must be empty or not there yet.")
     ],
+    preset: Annotated[
+        Preset | None, typer.Option(help="A fixed tree; it stands for the four options below.")
+    ] = None,
     layout: LayoutOption = Layout.SYSU,
     identities: Annotated[int, typer.Option(min=4, help="How many people.")] = 40,
     images_per_camera: Annotated[int, typer.Option(min=1, help="Images of each person by each camera.")] = 4,
@@ -369,7 +418,11 @@ def synth(
     """
     from training.datasets.synthetic import write_tree
 
-    with _progress() as progress:
+    if preset is not None:
+        plan = PRESETS[preset]
+        layout, identities, seed = plan.layout, plan.identities, plan.seed
+        images_per_camera = plan.images_per_camera
+    with progress_bar() as progress:
         task = progress.add_task("draw")
         pictures = write_tree(
             out,
@@ -389,20 +442,20 @@ def train(
     recipe: Annotated[
         str, typer.Option(help="A recipe that ships, such as M1 or PECA, or the path of a .toml file.")
     ] = "M1",
-    dataset: Annotated[Layout, typer.Option(help="Whose folder layout the tree follows.")] = Layout.SYSU,
+    form: Form = None,
+    dataset: TreeLayout = Layout.SYSU,
     split: Split = 1,
     backbone: Annotated[
         str | None,
         typer.Option(metavar="NAME", show_default="the recipe's", help="resnet18, resnet34 or resnet50."),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A torchvision ResNet's state to start from."),
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(metavar="NAME", help="Number format of the network: fp32 or bf16.")
-    ] = "fp32",
-    device: Annotated[str, typer.Option(help="A torch device: cpu, cuda, cuda:1.")] = "cpu",
+    weights: Weights = None,
+    precision: Precision = "fp32",
+    device: Device = "cpu",
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the encoder (torch.compile); takes minutes at the start."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Stop, at a checkpoint, when the run has done so many steps.")
@@ -418,20 +471,21 @@ def train(
     """Train an encoder on a data set tree; needs the extra [train].
 
     OUT gets last.pt, best.pt (best mAP on training identities that are held out; the test set is
-    never looked at), log.jsonl, TensorBoard's event files and the decoded images.
+    never looked at), log.jsonl, TensorBoard's event files and the decoded images. Several GPUs: put
+    `torchrun --nproc-per-node N -m clients.cli` in the place of `peca`.
 
     Example: peca train --recipe M1 --dataset sysu --root SYSU-MM01 --out runs/m1 --device cuda
     """
-    _need("torch", "train")
+    need("torch", "train")
     from clients.runs import run_training
     from training.datasets.reader import read_dataset
     from training.recipe import Backbone, load_recipe
     from training.trainer import ArithmeticForm, TrainOptions
 
-    chosen = load_recipe(recipe)
+    chosen = in_form(load_recipe(recipe), form)
     if backbone is not None:
         chosen = chosen.with_backbone(_member(Backbone, "--backbone", backbone))
-    best = run_training(
+    run_training(
         TrainOptions(
             chosen,
             read_dataset(dataset, root, split=split),
@@ -443,10 +497,10 @@ def train(
             weights=weights,
             arithmetic=_member(ArithmeticForm, "--precision", precision),
             device=device,
+            compiled=compiled,
             training_set=training_set,
         )
     )
-    print(f"best checkpoint: {best}")
 
 
 @app.command()
@@ -468,8 +522,8 @@ def export(
 
     Example: peca export runs/m1 --out m1 --precision int8
     """
-    _need("torch", "train")
-    _need("onnxruntime", "cpu")
+    need("torch", "train")
+    need("onnxruntime", "cpu")
     from clients.tables import print_json, print_parity
     from exporter.bundle import Precision
     from training.freeze import freeze_run
@@ -505,7 +559,7 @@ def demo(
 
 @dataset_app.command("describe")
 def describe_dataset(
-    layout: LayoutOption,
+    layout: TreeLayout,
     root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The tree's top folder.")],
     split: Split = 1,
     check_images: Annotated[
@@ -529,13 +583,6 @@ def describe_dataset(
         print_counts(counts, f"{layout} tree at {root}")
 
 
-def _need(package: str, extra: str) -> None:
-    if find_spec(package) is None:
-        raise MissingExtra(
-            f"this command needs {package}; install the extra: pip install '.[{extra}]' in PECA's checkout"
-        )
-
-
 def _member(kind: type[_Choice], option: str, name: str) -> _Choice:
     """The member of a closed set that an option names; the set's module is heavy, so Typer cannot know it."""
     try:
@@ -548,7 +595,7 @@ def _uploads(
     path: Path,
     camera_id: str | None,
     modality: Modality | None,
-    layout: Layout | None,
+    layout: str | None,
     part: Part,
     split: int,
 ) -> "Uploads":
@@ -580,22 +627,12 @@ def _send(found: "Uploads", url: str, api_key: str, batch_size: int, timeout_s: 
     """Store what was found, under a progress bar where a terminal shows it; the refusals join the report."""
     from peca_client import IngestReport, PecaClient
 
-    with PecaClient(url, api_key, timeout_s=timeout_s) as client, _progress() as progress:
+    with PecaClient(url, api_key, timeout_s=timeout_s) as client, progress_bar() as progress:
         task = progress.add_task("ingest", total=len(found.ready))
         report = client.ingest(
             found.ready, batch_size, lambda batch: progress.advance(task, len(batch.items))
         )
     return IngestReport.joined([report, IngestReport(found.refused)])
-
-
-def _progress() -> "Progress":
-    """A progress bar on standard error, shown where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    screen = Console(stderr=True)
-    return Progress(*columns, console=screen, disable=not screen.is_terminal)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,36 @@
-"""A training run as a terminal shows it: progress, time left, and the score of each validation."""
+"""What the user sees of a training run: progress, time left, and the score of each validation."""
 
-from pathlib import Path
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from training.processes import rank_of_this_process
 from training.trainer import Event, TrainOptions, train
 
 _SHOWN = ("loss", "images_per_s", "lr")
 
 
-def run_training(options: TrainOptions) -> Path:
-    """Train under a progress bar on standard error; returns the best checkpoint.
+def run_training(options: TrainOptions) -> None:
+    """Train under a progress bar on standard error, and print the best checkpoint's path.
+
+    Of the processes that torchrun started, the first speaks.
 
     Raises:
         PecaError: As ``training.trainer.train`` says.
     """
+    if rank_of_this_process() > 0:
+        train(options, _say_nothing)
+        return
     console = Console(stderr=True, highlight=False)
-    console.print(
-        f"recipe {options.recipe.name}, {options.recipe.model.backbone}, "
-        f"{options.recipe.data.image_hw[0]}x{options.recipe.data.image_hw[1]}, {options.arithmetic}, "
-        f"weights: {options.weights or 'from scratch'}"
-    )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("{task.fields[values]}"), console=console) as progress:
-        return train(options, _Reporter(progress))
+        best = train(options, _Reporter(progress))
+    print(f"best checkpoint: {best}")
+
+
+def _say_nothing(event: Event) -> None:
+    pass
 
 
 class _Reporter:
@@ -36,7 +42,10 @@ class _Reporter:
 
     def __call__(self, event: Event) -> None:
         values = event.values
-        if "decoded" in values:
+        if event.run:
+            described = "\n".join(f"{name}: {text}" for name, text in event.run.items())
+            self._progress.console.print(described, soft_wrap=True)
+        elif "decoded" in values:
             self._advance("decoding", values["decoded"], values["images"], "")
         elif "batch_identities" in values:
             held, asked = int(values["batch_identities"]), int(values["asked_identities"])
@@ -48,7 +57,8 @@ class _Reporter:
             self._progress.console.print(f"epoch {event.epoch}: held-out identities {scores}")
         else:
             shown = "  ".join(f"{name} {values[name]:.4g}" for name in _SHOWN)
-            self._advance("training", event.step, event.steps, shown)
+            left = timedelta(seconds=round(values["time_left_s"]))
+            self._advance("training", event.step, event.steps, f"{left} left  {shown}")
 
     def _advance(self, name: str, done: float, total: float, shown: str) -> None:
         if name not in self._tasks:

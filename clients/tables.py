@@ -2,17 +2,27 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from clients.paper import PaperScores
 from exporter.bundle import Bundle, Precision
+from index.distances import Distances, Distribution, Pairing
 from index.evaluation import EvaluationReport, Scores
+from index.records import CameraSummary
+from index.space import Modality
 from peca_client import IngestReport, IngestStatus, SearchResult
+
+if TYPE_CHECKING:
+    from index.embedded.stats import GalleryStats
+    from index.embedded.verification import Verification
 
 PIPED_WIDTH = 160
 _HIT_COLUMNS = ("rank", "score", "image", "camera", "captured (UTC)", "person")
@@ -72,23 +82,71 @@ def print_ingest(report: IngestReport) -> None:
             console().print(f"{status}: {one['filename']}: {one['reason']}", markup=False, soft_wrap=True)
 
 
-def print_evaluation(report: EvaluationReport) -> None:
-    """Print the scores of an evaluation in percent, with the sizes that they were measured on."""
-    first = report.trials[0]
-    drawn = (
-        "" if report.draws is None else f", {report.shots} shot, {len(report.trials)} {report.draws} trials"
-    )
-    title = f"{report.protocol}: {report.query_modality} to {report.gallery_modality}{drawn}"
+def print_evaluation(report: EvaluationReport, paper: PaperScores | None = None) -> None:
+    """Print the scores of an evaluation in percent, with the sizes that they were measured on.
+
+    Args:
+        report: The evaluation.
+        paper: The paper's row for the same test, to stand below.
+    """
+    first, trials = report.trials[0], len(report.trials)
+    drawn = f", {report.shots} shot, {trials} {report.draws} trials" if report.draws is not None else ""
+    averaged = f", mean of {trials} reports" if report.draws is None and trials > 1 else ""
+    title = f"{report.protocol}: {report.query_modality} to {report.gallery_modality}{drawn}{averaged}"
     table = Table("", *_SCORES.values(), title=title)
     table.add_row("mean %", *_percent(report.mean))
     table.add_row("spread", *_percent(report.spread))
+    if paper is not None:
+        reported = asdict(paper)
+        row = [f"{100 * reported[name]:.2f}" if name in reported else "" for name in _SCORES]
+        table.add_row(f"PECA, Table {paper.table}", *row)
     console().print(table)
     console().print(
         f"{first.queries:,} queries, {first.valid_queries:,} of them with a match, "
-        f"{first.gallery:,} gallery images{'' if report.draws is None else ' (first trial)'}; "
+        f"{first.gallery:,} gallery images{' (first trial)' if trials > 1 else ''}; "
         f"{report.unlabelled:,} unlabelled images took no part; encoder {report.encoder}",
         markup=False,
     )
+    if paper is not None:
+        console().print(_beside(report, paper), markup=False, soft_wrap=True)
+
+
+def _beside(report: EvaluationReport, paper: PaperScores) -> str:
+    """What may be read from the two rows together."""
+    test = f"{paper.data_set} itself ({paper.queries:,} queries, {paper.gallery:,} gallery images a trial)"
+    verdict = (
+        "The sizes here are the same; the rows compare if the images are that data set's, too."
+        if paper.has_sizes_of(report)
+        else "The sizes here are others, so this is another test and the rows do not compare."
+    )
+    return f"PECA, Table {paper.table}: the paper's figures, on {test}. {verdict}"
+
+
+def print_distances(distances: Distances) -> None:
+    """Print the mean distances of one person's pairs and of two people's, and the gaps between them."""
+    visible, infrared = (distances.images[modality] for modality in Modality)
+    title = (
+        f"cosine distances: {distances.people:,} people, {visible:,} visible and {infrared:,} infrared images"
+    )
+    table = Table("pairs", "one person", "different people", "separation", title=title)
+    for pairing in Pairing:
+        same, different = distances.same[pairing], distances.different[pairing]
+        gap = distances.separation(pairing)
+        table.add_row(pairing.words, _spread(same), _spread(different), "" if gap is None else f"{gap:.3f}")
+    console().print(table)
+    gap = distances.modality_gap
+    if gap is not None:
+        console().print(
+            f"modality gap {gap:.3f}: one person's images lie that much further apart across modalities than "
+            "within one",
+            markup=False,
+        )
+
+
+def _spread(distribution: Distribution) -> str:
+    if distribution.mean is None:
+        return "no pair"
+    return f"{distribution.mean:.3f} ± {distribution.std:.3f}"
 
 
 def print_counts(counts: dict[str, Any], title: str) -> None:
@@ -97,6 +155,57 @@ def print_counts(counts: dict[str, Any], title: str) -> None:
     for name, value in _leaves(counts):
         table.add_row(name, Text(f"{value:,}" if isinstance(value, int) else str(value)))
     console().print(table)
+
+
+def print_gallery(stats: "GalleryStats", gallery: str) -> None:
+    """Print what a gallery holds by camera and modality, then what it takes on the disk."""
+    console().print(_camera_table(stats.cameras, gallery))
+    people = f"{stats.people:,} labelled {'person' if stats.people == 1 else 'people'}"
+    console().print(
+        f"{stats.images:,} images, {people}, encoder {stats.encoder} ({stats.dim} numbers a vector)\n"
+        f"on the disk: database {size_text(stats.database_bytes)}, "
+        f"index file {size_text(stats.index_file_bytes)}, "
+        f"{stats.image_files:,} image files {size_text(stats.image_bytes)}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def print_verification(found: "Verification", gallery: str, images: Path) -> None:
+    """Print each fault, then what was looked at."""
+    for fault in found.faults:
+        console().print(fault, markup=False, soft_wrap=True)
+    files = "no image files" if found.image_files is None else f"{found.image_files:,} image files"
+    index = "index file" if found.has_index_file else "no index file"
+    verdict = f"{len(found.faults):,} faults" if found.faults else "no fault"
+    console().print(
+        f"{gallery}: {verdict}; {found.images:,} images, {index}, {files} in {images}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def print_erasable(cameras: Sequence[CameraSummary]) -> None:
+    """Print what would be erased, by camera and modality."""
+    total = sum(camera.count for camera in cameras)
+    if not total:
+        print("no image would be erased")
+        return
+    console().print(_camera_table(cameras, "would be erased"))
+    print(f"{total:,} images would be erased; add --yes to erase them")
+
+
+def _camera_table(cameras: Sequence[CameraSummary], title: str) -> Table:
+    table = Table("camera", "light", "images", "first (UTC)", "last (UTC)", title=Text(title))
+    for one in cameras:
+        moments = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (one.first_captured_at, one.last_captured_at))
+        table.add_row(Text(one.camera_id), str(one.modality), f"{one.count:,}", *moments)
+    return table
+
+
+def size_text(size_bytes: int) -> str:
+    """A size on the disk, for people."""
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 100_000 else f"{size_bytes:,} bytes"
 
 
 def search_json(result: SearchResult) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """The state of a training run on disk."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from index.errors import InvalidInput
 
@@ -32,6 +33,7 @@ class Checkpoint:
         seed: Of all draws.
         start: What the weights started from, in words.
         training_set: What it is trained on, in words.
+        scaler: State of the loss scaling that fp16 needs; empty otherwise.
     """
 
     recipe: dict[str, Any]
@@ -47,6 +49,7 @@ class Checkpoint:
     seed: int
     start: str
     training_set: str
+    scaler: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write to ``path`` so that a kill leaves the old file or the new one, never a part."""
@@ -76,3 +79,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise
     except Exception as error:  # torch.load raises whatever its unpickler meets
         raise InvalidInput(f"{path} is not a readable checkpoint: {error}") from error
+
+
+def restore(module: nn.Module, state: dict[str, Any], what: str) -> None:
+    """Give ``module`` the state that a checkpoint holds of it.
+
+    Args:
+        module: As the checkpoint's recipe makes it today.
+        state: What the checkpoint holds.
+        what: The module in words, for the message.
+
+    Raises:
+        InvalidInput: The state is that of another module: its code is not what it was in training.
+    """
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"the checkpoint does not fit the {what}, whose code must be that of the training: {error}"
+        ) from error

@@ -8,7 +8,7 @@ import torch
 
 from exporter.bundle import Bundle, Precision
 from exporter.freeze import LabelledImages, write_bundle
-from training.checkpoint import BEST, load_checkpoint
+from training.checkpoint import BEST, load_checkpoint, restore
 from training.data.arrays import load_images
 from training.models.frozen import FrozenEncoder
 from training.models.network import Network
@@ -38,7 +38,7 @@ def freeze_run(run: Path, out: Path, *, name: str, precisions: Collection[Precis
     recipe = parse_recipe(checkpoint.recipe)
     data = load_images(run)
     network = Network(recipe.model, len(checkpoint.identities))
-    network.load_state_dict(checkpoint.network)
+    restore(network, checkpoint.network, "network")
     network.eval()
     held_out, training = data.of(checkpoint.held_out), data.of(checkpoint.identities)
     every = np.arange(len(held_out))

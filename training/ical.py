@@ -6,6 +6,8 @@ Usable alone by any visible-infrared method: images in, images out; ``training.l
 import torch
 from torch import Tensor
 
+from index.errors import InvalidInput
+
 # Eq. 2, whether each of red, green and blue stays visible: the forms RG, RB, GB, R, G, B.
 FORMS = (
     (True, True, False),
@@ -42,8 +44,15 @@ def draw_partners(visible_labels: Tensor, infrared_labels: Tensor, generator: to
 
     Returns:
         (N,) int64 positions in [0, M).
+
+    Raises:
+        InvalidInput: A visible image's identity has no infrared image.
     """
     same = visible_labels[:, None] == infrared_labels[None, :]
+    if (lone := ~same.any(1)).any():
+        raise InvalidInput(
+            f"no infrared image shows the identities {sorted(set(visible_labels[lone].tolist()))}"
+        )
     luck = torch.rand(same.shape, generator=generator).to(same.device)
     return luck.masked_fill(~same, -1).argmax(1)
 

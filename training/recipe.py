@@ -4,13 +4,15 @@ import tomllib
 from dataclasses import field, replace
 from enum import StrEnum
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from index.errors import InvalidInput
+from training.import_path import is_import_path
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -25,6 +27,30 @@ class Backbone(StrEnum):
     RESNET18 = "resnet18"
     RESNET34 = "resnet34"
     RESNET50 = "resnet50"
+
+
+def _backbone(name: object) -> object:
+    if isinstance(name, str) and is_import_path(name):
+        return name
+    if not isinstance(name, str) or name not in list(Backbone):
+        known = ", ".join(Backbone)
+        raise ValueError(f"expected {known}, or module:Class for one of your own, got {name!r}")
+    return Backbone(name)
+
+
+AnyBackbone = Annotated[Backbone | str, BeforeValidator(_backbone)]
+
+
+class Feature(StrEnum):
+    """Which feature of an image the terms on normalised features see: ins, mod, mix and sim.
+
+    Pooled features follow a rectifier, so all of them point the same way (cosine 0.9998 between two
+    people, measured after training from scratch): on them L_ins stays at ln(1 + Q) and L_mix at 0.
+    The BN-neck takes their mean away; it is also what inference compares.
+    """
+
+    NECK = "neck"
+    POOLED = "pooled"
 
 
 class Affinity(StrEnum):
@@ -75,16 +101,28 @@ class ModelRecipe:
     """The encoder.
 
     Attributes:
-        backbone: Depth of the ResNet.
-        non_local: Non-local blocks in each of the four stages, at most the stage's own blocks.
+        backbone: Depth of the ResNet, or the import path of an ``OwnBackbone`` (training/models/backbone.py).
+        non_local: Non-local blocks in each of the ResNet's four stages, at most the stage's own blocks; all 0
+            with a backbone of one's own.
         affinity: Weighing of the non-local blocks.
         gem_p: Exponent of the pooling.
+        metric_feature: What the terms ins, mod, mix and sim see.
+        stride_first: Blocks of ResNet-50 take their stride in the first convolution (1x1), as He et al. and
+            Keras have it, not in the second (3x3), as torchvision has it: for weights of that form.
     """
 
-    backbone: Backbone = Backbone.RESNET50
+    backbone: AnyBackbone = Backbone.RESNET50
     non_local: tuple[int, int, int, int] = (0, 2, 3, 0)
     affinity: Affinity = Affinity.DOT
     gem_p: Positive = 3.0
+    metric_feature: Feature = Feature.NECK
+    stride_first: bool = False
+
+    @model_validator(mode="after")
+    def _only_a_resnet_takes_non_local_blocks(self) -> Self:
+        if not isinstance(self.backbone, Backbone) and any(self.non_local):
+            raise ValueError("a backbone of your own takes no non-local blocks; set non_local = [0, 0, 0, 0]")
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -122,7 +160,8 @@ class Recipe:
 
     Attributes:
         name: As it is called on the command line.
-        losses: For each loss term by name its ``weight`` and its own settings.
+        losses: For each loss term by name its ``weight`` and its own settings; ``term`` where the name is not
+            that of a term that ships (see ``training.losses.objective.Objective``).
         data: What a batch is.
         augment: What is done to images.
         model: The encoder.
@@ -140,6 +179,14 @@ class Recipe:
         """The same experiment on another depth."""
         return replace(self, model=replace(self.model, backbone=backbone))
 
+    def amended(self, changes: dict[str, Any]) -> "Recipe":
+        """The same experiment with some values replaced, table by table, as a form's TOML file gives them.
+
+        Raises:
+            InvalidInput: A key or value in ``changes`` is not understood.
+        """
+        return parse_recipe(_merged(self.as_dict(), changes))
+
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain data, for manifests and checkpoints."""
         return _ADAPTER.dump_python(self, mode="json")  # type: ignore[no-any-return]
@@ -150,10 +197,34 @@ _ADAPTER = TypeAdapter(Recipe)
 
 def recipe_names() -> list[str]:
     """The recipes that ship."""
-    folder = resources.files("training") / "recipes"
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
+    return _names(resources.files("training") / "recipes")
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    both = base.keys() & changes.keys()
+    tables = {
+        key: _merged(base[key], changes[key])
+        for key in both
+        if isinstance(base[key], dict) and isinstance(changes[key], dict)
+    }
+    return base | changes | tables
+
+
+def form_names() -> list[str]:
+    """The forms that ship: changes that make any recipe the same experiment at another cost."""
+    return _names(resources.files("training") / "recipes" / "forms")
+
+
+def load_form(name: str) -> dict[str, Any]:
+    """Read a form that ships, by name, or one of your own, by the path of its TOML file.
+
+    Returns:
+        Tables and values for ``Recipe.amended``.
+
+    Raises:
+        InvalidInput: There is no such form, or it is not TOML.
+    """
+    return _read_toml("form", name, resources.files("training") / "recipes" / "forms")
 
 
 def load_recipe(name: str) -> Recipe:
@@ -162,17 +233,28 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         InvalidInput: No such recipe, or a key or value in it is not understood.
     """
+    return parse_recipe(_read_toml("recipe", name, resources.files("training") / "recipes"))
+
+
+def _names(folder: Traversable) -> list[str]:
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
+    )
+
+
+def _read_toml(kind: str, name: str, folder: Traversable) -> dict[str, Any]:
+    """What the file ``name``, if it ends in .toml, or else what ``folder`` holds by that name, says."""
+    shipped = _names(folder)
     if name.endswith(".toml"):
         text = Path(name).read_text(encoding="utf-8") if Path(name).is_file() else None
     else:
-        entry = resources.files("training") / "recipes" / f"{name}.toml"
-        text = entry.read_text(encoding="utf-8") if name in recipe_names() else None
+        text = (folder / f"{name}.toml").read_text(encoding="utf-8") if name in shipped else None
     if text is None:
-        raise InvalidInput(f"no recipe {name!r}; there are {', '.join(recipe_names())}, or give a .toml file")
+        raise InvalidInput(f"no {kind} {name!r}; there are {', '.join(shipped)}, or give a .toml file")
     try:
-        return parse_recipe(tomllib.loads(text))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"recipe {name!r} is not TOML: {error}") from None
+        raise InvalidInput(f"{kind} {name!r} is not TOML: {error}") from None
 
 
 def parse_recipe(content: dict[str, Any]) -> Recipe:
@@ -184,5 +266,8 @@ def parse_recipe(content: dict[str, Any]) -> Recipe:
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
         raise InvalidInput(f"the recipe is not understood: {faults}") from None

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path
@@ -16,20 +16,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from index.errors import InvalidInput, PecaError
-from training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
-from training.data.arrays import ImageArray, decode_images
-from training.data.augment import augment
+from training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, restore
+from training.clock import Clock
+from training.data.arrays import ImageArray, decode_images, load_images
+from training.data.batch import BatchSource
 from training.data.sampler import IdentitySampler
 from training.datasets.tree import Dataset
-from training.ical import generate
 from training.log import RunLog
 from training.losses.objective import Objective
-from training.losses.sim import PARTS
-from training.losses.term import Generated, Need, StepOutputs
+from training.losses.term import Need, StepOutputs
 from training.memory import CentroidMemory
-from training.models.encoder import Stream
-from training.models.network import Network, load_pretrained
+from training.models.joined_norm import join_batch_norms
+from training.models.network import Network, load_pretrained, read_weights
+from training.processes import ALONE, Processes, device_of_this_process, joined_processes
 from training.recipe import Recipe
+from training.step import StepForward
 from training.validation import embed, validate
 
 Report = Callable[["Event"], None]
@@ -40,6 +41,7 @@ class ArithmeticForm(StrEnum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
 
 
 class LossNotFinite(PecaError):
@@ -54,15 +56,17 @@ class Event:
         epoch: Counted from 0.
         step: Steps done since the start of the run.
         steps: Steps of the whole run.
-        values: What was measured: ``loss``, each term by name, ``lr``, ``images_per_s``; or
+        values: What was measured: ``loss``, each term by name, ``lr``, ``images_per_s``, ``time_left_s``; or
             ``val_rank1`` and ``val_map``; or ``decoded`` and ``images``; or, where the data set has
             fewer identities than a batch should hold, ``batch_identities`` and ``asked_identities``.
+        run: Before the first step: how the run goes on, in words by name.
     """
 
     epoch: int
     step: int
     steps: int
     values: dict[str, float]
+    run: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,10 @@ class TrainOptions:
         max_steps: Stop, at a checkpoint, when this many steps of the run are done.
         max_minutes: Stop, at a checkpoint, at the first step that ends so many minutes after the start.
         resume: Go on from the folder's last checkpoint.
-        weights: A state dictionary of a torchvision ResNet to start from.
+        weights: What to start from, as ``read_weights`` takes it.
         arithmetic: Number format of the network.
         device: A torch device, for example ``cpu`` or ``cuda``.
+        compiled: Run the encoder's training steps through ``torch.compile``.
         training_set: The data set in words, for the checkpoint; its layout and folder, if empty.
     """
 
@@ -93,11 +98,15 @@ class TrainOptions:
     weights: Path | None = None
     arithmetic: ArithmeticForm = ArithmeticForm.FP32
     device: str = "cpu"
+    compiled: bool = False
     training_set: str = ""
 
 
 def train(options: TrainOptions, report: Report) -> Path:
     """Train, and return the checkpoint with the best mAP on held-out training identities.
+
+    Started by torchrun, the processes train one network together, each on its share of every batch; the
+    first writes and reports, and all see the one folder.
 
     Raises:
         InvalidInput: The device cannot be used; the folder holds a run and ``resume`` is not set; the
@@ -105,31 +114,43 @@ def train(options: TrainOptions, report: Report) -> Path:
         DatasetInvalid: The data set cannot be read.
         LossNotFinite: A loss term became infinite or not a number.
     """
-    _check_device(options.device)
+    device = device_of_this_process(options.device)
     _check_folder(options)
-    data = decode_images(
-        options.dataset.train,
-        options.recipe.data.image_hw,
-        options.out,
-        lambda done, of: report(Event(0, 0, 0, {"decoded": done, "images": of})),
-    )
-    trainer = Trainer(options, data)
-    asked, held = options.recipe.data.identities, trainer.sampler.identities
-    if held < asked:
-        report(Event(0, 0, 0, {"batch_identities": held, "asked_identities": asked}))
-    if options.resume:
-        trainer.restore(load_checkpoint(options.out / LAST))
-    trainer.run(report)
+    if options.compiled:
+        _check_compiler(device)
+    if options.weights:
+        # Before the decoding, which takes minutes.
+        read_weights(options.weights, options.recipe.model.backbone)
+    with joined_processes(device) as processes:
+        trainer = Trainer(options, _decoded(options, processes, report), processes)
+        asked, held = options.recipe.data.identities, trainer.sampler.identities
+        if held < asked and processes.leads:
+            report(Event(0, 0, 0, {"batch_identities": held, "asked_identities": asked}))
+        if options.resume:
+            trainer.restore(load_checkpoint(options.out / LAST))
+        trainer.run(report)
     return options.out / BEST
 
 
 class Trainer:
-    """One network in training on one device."""
+    """One network in training, on one device in each process.
 
-    def __init__(self, options: TrainOptions, data: ImageArray) -> None:
+    Args:
+        options: The run.
+        data: Its images, decoded.
+        processes: That train it together.
+
+    Raises:
+        InvalidInput: A batch does not divide over the processes, or as the parts say.
+    """
+
+    def __init__(self, options: TrainOptions, data: ImageArray, processes: Processes = ALONE) -> None:
         self.options = options
+        self.processes = processes
         self.recipe = recipe = options.recipe
-        self.device = torch.device(options.device)
+        self.device = device_of_this_process(options.device)
+        # Faster convolutions on a GPU for images of one size; without effect elsewhere.
+        torch.backends.cudnn.benchmark = True
         training, held_out = _split_identities(data.identities, recipe.data.held_out, options.seed)
         self.data, self.held_out = data.of(training), data.of(held_out)
         self.sampler = IdentitySampler(
@@ -139,16 +160,22 @@ class Trainer:
             recipe.data.images_per_modality,
             options.seed,
         )
+        processes.share(self.sampler.identities * recipe.data.images_per_modality)
+        self.source = BatchSource(self.data, self.sampler, recipe.augment, options.seed, self.device)
+        identities = len(self.data.identities)
         torch.manual_seed(options.seed)
-        network = Network(recipe.model, len(self.data.identities))
+        network = Network(recipe.model, identities)
         pretrained = load_pretrained(network.encoder, options.weights) if options.weights else []
-        self.start = (
-            f"{options.weights.name}, {len(pretrained)} tensors" if options.weights else "from scratch"
-        )
+        self.start = _start(options.weights, pretrained, network)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
-        self.objective = Objective(recipe.losses, network.encoder.dim).to(self.device)
-        self.memory = CentroidMemory(len(self.data.identities), network.encoder.dim).to(self.device)
+        join_batch_norms(network.encoder, processes, self.device)
+        self.objective = Objective(recipe.losses, network.encoder.dim, identities).to(self.device)
+        self.memory = CentroidMemory(identities, network.encoder.dim).to(self.device)
         self.optimiser = _optimiser(self.network, self.objective, set(pretrained), recipe)
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=options.arithmetic is ArithmeticForm.FP16
+        )
+        self.forward = StepForward(self.network, self.objective.needs, processes, compiled=options.compiled)
         self.epoch, self.step, self.best_map = 0, 0, -1.0
 
     @property
@@ -167,65 +194,108 @@ class Trainer:
 
         A checkpoint is written at the end of each epoch and of the run.
         """
-        began = time.monotonic()
-        limit_s = math.inf if self.options.max_minutes is None else 60 * self.options.max_minutes
-        with closing(RunLog(self.options.out)) as log:
-
-            def tell(values: dict[str, float]) -> None:
-                log.write(self.epoch, self.done, values)
-                report(Event(self.epoch, self.done, self.steps, values))
-
-            if self.done == 0:
-                self.fill_memory()
+        clock = Clock(self.options.max_minutes, self.done, self.steps)
+        with ExitStack() as stack:
+            tell = self._teller(report, stack) if self.processes.leads else _ignore
             out_of_time = False
             while self.done < self.steps and not out_of_time:
-                tell(self.train_step())
+                if self.step == 0 and (self.epoch == 0 or Need.FRESH_CENTROIDS in self.objective.needs):
+                    self.fill_memory()
+                values = self.train_step()
+                tell({**values, "time_left_s": clock.left_s(self.done)})
                 if self.step == self.sampler.steps_per_epoch:
                     self.epoch, self.step = self.epoch + 1, 0
-                out_of_time = time.monotonic() - began >= limit_s
+                out_of_time = clock.limited and self.processes.any(clock.is_out())
                 if self.step == 0 or self.done == self.steps or out_of_time:
                     tell(self.validate_and_save())
+
+    def describe(self) -> dict[str, str]:
+        """The run in words, by name."""
+        model, options = self.recipe.model, self.options
+        together = f", {self.processes.count} processes" if self.processes.count > 1 else ""
+        return {
+            "recipe": self.recipe.name,
+            "backbone": str(model.backbone),
+            "start": self.start,
+            "data": self._training_set(),
+            "images": f"held on {self.device}" if self.source.held is not None else "memory-mapped",
+            "precision": str(options.arithmetic) + (", compiled" if options.compiled else ""),
+            "device": f"{self.device}{together}",
+            "seed": str(options.seed),
+        }
+
+    def _teller(self, report: Report, stack: ExitStack) -> Callable[[dict[str, float]], None]:
+        """What logs and reports values."""
+        log = stack.enter_context(closing(RunLog(self.options.out)))
+        log.describe(self.epoch, self.done, self.describe())
+        report(Event(self.epoch, self.done, self.steps, {}, self.describe()))
+
+        def tell(values: dict[str, float]) -> None:
+            log.write(self.epoch, self.done, values)
+            report(Event(self.epoch, self.done, self.steps, values))
+
+        return tell
 
     def fill_memory(self) -> None:
         """Fill the centroid memory, if a term needs it, by one pass over the training set (Eq. 7, 8)."""
         if Need.CENTROIDS not in self.objective.needs:
             return
-        features = embed(self.network.encoder, self.data, self.device, of=attrgetter("features"))
+        with self.autocast():
+            features = embed(
+                self.network.encoder,
+                self.data,
+                self.device,
+                of=attrgetter("metric"),
+                processes=self.processes,
+            )
         labels, modality = torch.from_numpy(self.data.labels), torch.from_numpy(self.data.modality)
         self.memory.initialise(*(t.to(self.device) for t in (torch.from_numpy(features), labels, modality)))
+        self.processes.copy_first(self.memory.centroids)
 
     def train_step(self) -> dict[str, float]:
         """Take the next step and return its loss, terms, learning rate and images per second."""
         began = time.perf_counter()
         rate = self._set_rate()
-        outputs = self._encode_batch()
+        outputs = self.encode_batch()
         total, terms = self.objective(outputs)
-        for name, value in terms.items():
-            if not torch.isfinite(value):
-                raise LossNotFinite(
-                    f"loss term {name!r} is {value.item()} at step {self.done}; lower the rate"
-                )
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimiser.step()
+        self.scaler.scale(total).backward()
+        self.processes.average_gradients([*self.network.parameters(), *self.objective.parameters()])
+        # One transfer, and after the backward pass was queued, so that a GPU does not wait for it.
+        loss, *parts = torch.stack([total, *terms.values()]).tolist()
+        values = dict(zip(terms, parts, strict=True))
+        self._check_finite(values)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         if Need.CENTROIDS in self.objective.needs:
-            unit = functional.normalize(outputs.encoded.features.detach().float(), dim=1)
+            unit = functional.normalize(outputs.encoded.metric.detach().float(), dim=1)
             self.memory.update(unit, outputs.labels, outputs.modality)
         self.step += 1
         elapsed = time.perf_counter() - began
-        values = {name: value.item() for name, value in terms.items()}
         images_per_s = len(outputs.labels) / elapsed
-        return {"loss": total.item(), **values, "lr": rate, "images_per_s": images_per_s}
+        return {"loss": loss, **values, "lr": rate, "images_per_s": images_per_s}
+
+    def encode_batch(self) -> StepOutputs:
+        """What the loss terms see of the next step's batch."""
+        batch = self.source.batch(self.epoch, self.step, generated=Need.GENERATED in self.objective.needs)
+        with self.autocast():
+            return self.forward(batch, self.memory.centroids)
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise LossNotFinite(f"loss term {name!r} is {value} at step {self.done}; lower the rate")
 
     def validate_and_save(self) -> dict[str, float]:
         """Score the held-out identities and write the checkpoints."""
-        result = validate(self.network.encoder, self.held_out, self.device)
+        result = validate(self.network.encoder, self.held_out, self.device, self.processes)
         best = result.mean_ap > self.best_map
         self.best_map = max(self.best_map, result.mean_ap)
-        checkpoint = self.checkpoint()
-        checkpoint.save(self.options.out / LAST)
-        if best:
-            checkpoint.save(self.options.out / BEST)
+        if self.processes.leads:
+            checkpoint = self.checkpoint()
+            checkpoint.save(self.options.out / LAST)
+            if best:
+                checkpoint.save(self.options.out / BEST)
         return {"val_rank1": result.rank1, "val_map": result.mean_ap}
 
     def checkpoint(self) -> Checkpoint:
@@ -244,6 +314,7 @@ class Trainer:
             seed=self.options.seed,
             start=self.start,
             training_set=self._training_set(),
+            scaler=self.scaler.state_dict(),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -259,10 +330,12 @@ class Trainer:
         ):
             if ours != theirs:
                 raise InvalidInput(f"cannot resume: the run in {self.options.out} has another {name}")
-        self.network.load_state_dict(checkpoint.network)
-        self.objective.load_state_dict(checkpoint.objective)
+        restore(self.network, checkpoint.network, "network")
+        restore(self.objective, checkpoint.objective, "loss terms")
         self.memory.load_state_dict(checkpoint.memory)
         self.optimiser.load_state_dict(checkpoint.optimiser)
+        if checkpoint.scaler:
+            self.scaler.load_state_dict(checkpoint.scaler)
         self.epoch, self.step, self.best_map = checkpoint.epoch, checkpoint.step, checkpoint.best_map
         self.start = checkpoint.start
 
@@ -277,74 +350,48 @@ class Trainer:
             group["lr"] = rate * group["factor"]
         return rate
 
-    def _draw_batch(self) -> tuple[list[Tensor], Tensor, Tensor, torch.Generator]:
-        """The step's augmented images by modality, their labels and modality, and its generator."""
-        visible, infrared = self.sampler.batch(self.epoch, self.step)
-        # The draws of a step depend on nothing but the step, so that a resumed run repeats them.
-        seed = int(np.random.SeedSequence((self.options.seed, self.done)).generate_state(1)[0])
-        generator = torch.Generator().manual_seed(seed)
-        images = [
-            self._augmented(rows, stream is Stream.VISIBLE, generator)
-            for stream, rows in ((Stream.VISIBLE, visible), (Stream.INFRARED, infrared))
-        ]
-        rows = np.concatenate((visible, infrared))
-        labels, modality = (
-            torch.from_numpy(values[rows]).to(self.device)
-            for values in (self.data.labels, self.data.modality)
-        )
-        return images, labels, modality, generator
-
-    def _encode_batch(self) -> StepOutputs:
-        images, labels, modality, generator = self._draw_batch()
-        count, needs = len(images[0]), self.objective.needs
-        self.network.train()
-        with self._autocast():
-            groups = [(Stream.VISIBLE, images[0]), (Stream.INFRARED, images[1])]
-            made = None
-            if Need.GENERATED in needs:
-                made, partner = generate(images[0], images[1], labels[:count], labels[count:], generator)
-                groups.append((Stream.GENERATED, made))
-            encoded = self.network.encoder(groups)
-            real, mixed = encoded.split(len(labels))
-            logits = self.network.classifier(real.neck)
-            local = self._local_features(groups[:2]) if Need.LOCAL in needs else None
-        generated = None
-        if made is not None:
-            first = torch.arange(len(made), device=self.device)
-            generated = Generated(mixed, first, count + partner)
-        centroids = self.memory.centroids if Need.CENTROIDS in needs else None
-        return StepOutputs(real, logits, labels, modality, generated, local, centroids)
-
-    @torch.no_grad()
-    def _local_features(self, groups: Sequence[tuple[Stream, Tensor]]) -> Tensor:
-        """Features (B, 3, D) of the upper, middle and lower third of each real image.
-
-        By the encoder as it stands, in evaluation mode, so that batch statistics stay those of whole images.
-        """
-        encoder = self.network.encoder.eval()
-        thirds = zip(*(images.chunk(PARTS, dim=2) for _, images in groups), strict=True)
-        streams = [stream for stream, _ in groups]
-        parts = [encoder(list(zip(streams, third, strict=True))).features for third in thirds]
-        encoder.train()
-        return torch.stack(parts, dim=1)
-
-    def _augmented(self, rows: np.ndarray[Any, np.dtype[np.int64]], visible: bool, generator: Any) -> Tensor:
-        images = torch.from_numpy(self.data.take(rows)).to(self.device)
-        augmented = augment(images, self.recipe.augment, visible, generator)
-        return augmented.contiguous(memory_format=torch.channels_last)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which the network runs."""
         if self.options.arithmetic is ArithmeticForm.FP32:
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        half = torch.bfloat16 if self.options.arithmetic is ArithmeticForm.BF16 else torch.float16
+        return torch.autocast(self.device.type, half)
 
 
-def _check_device(name: str) -> None:
+def _decoded(options: TrainOptions, processes: Processes, report: Report) -> ImageArray:
+    """The training images; the first process decodes them, and the others wait and map them."""
+    if not processes.leads:
+        processes.wait()
+        return load_images(options.out)
+    data = decode_images(
+        options.dataset.train,
+        options.recipe.data.image_hw,
+        options.out,
+        lambda done, of: report(Event(0, 0, 0, {"decoded": done, "images": of})),
+    )
+    processes.wait()
+    return data
+
+
+def _ignore(values: dict[str, float]) -> None:
+    """Only the first process logs and reports."""
+
+
+def _start(weights: Path | None, pretrained: list[str], network: Network) -> str:
+    """What the encoder starts from, in words."""
+    if weights is None:
+        return "from scratch"
+    every = len(list(network.encoder.parameters()))
+    return f"{weights.name}, {len(pretrained)} of {every} tensors; the others from scratch"
+
+
+def _check_compiler(device: torch.device) -> None:
     try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidInput(f"the device {name!r} cannot be used: {reason}; choose another --device") from None
+        torch.compile(lambda values: values + 1)(torch.zeros(1, device=device))
+    except Exception as error:  # torch.compile raises whatever its back end meets
+        raise InvalidInput(
+            f"torch.compile does not work here ({str(error).splitlines()[0]}); leave --compile away"
+        ) from None
 
 
 def _check_folder(options: TrainOptions) -> None:

@@ -95,8 +95,9 @@ def test_train_resume_and_export_lead_to_an_encoder(
     [
         (("--recipe", "M7"), "no recipe 'M7'"),
         (("--recipe", "M1", "--backbone", "resnet7"), "--backbone expects one of resnet18"),
-        (("--recipe", "M1", "--precision", "int4"), "--precision expects one of fp32, bf16"),
+        (("--recipe", "M1", "--precision", "int4"), "--precision expects one of fp32, bf16, fp16"),
         (("--recipe", "M1", "--device", "abacus"), "the device 'abacus' cannot be used"),
+        (("--recipe", "M1", "--weights", "absent.pth"), "there is no file absent.pth to start from"),
     ],
 )
 def test_a_wrong_option_of_train_is_named(

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from index.errors import InvalidInput
 from training.ical import FORMS, aggregate_channels, draw_partners, generate
 
 
@@ -36,3 +38,8 @@ def test_a_generated_image_is_made_of_its_two_images_alone():
     assert len(used) >= 4
     again, _ = generate(visible, infrared, labels, labels, seeded())
     assert torch.equal(made, again)
+
+
+def test_an_identity_without_an_infrared_image_is_named():
+    with pytest.raises(InvalidInput, match=r"no infrared image shows the identities \[5, 7\]"):
+        draw_partners(torch.tensor([7, 5, 8, 7]), torch.tensor([8]), seeded())

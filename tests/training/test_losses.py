@@ -282,9 +282,12 @@ def test_the_papers_own_terms_of_nothing_are_zero_with_gradient():
 def step_outputs():
     features, labels, modality = random_batch(1)
     features = features.float().requires_grad_()
-    encoded = Encoded(features[:, :, None, None], features, features)
+    encoded = Encoded(features[:, :, None, None], features, features, features)
     some = torch.arange(6)
-    made = Generated(Encoded(encoded.maps[:6], features.roll(3, 0)[:6], features[:6]), some, some + 6)
+    mixed = features.roll(3, 0)[:6]
+    made = Generated(
+        Encoded(encoded.maps[:6], features[:6], features[:6], mixed), some, some + 6, mixed[:, :5]
+    )
     local = features.detach()[:, None].expand(-1, 3, -1).flip(2)
     return StepOutputs(encoded, features[:, :5], labels, modality, made, local, unit_centroids(1).float())
 
@@ -292,7 +295,7 @@ def step_outputs():
 @pytest.mark.parametrize("name", sorted(TERMS))
 def test_the_objective_is_the_weighted_sum(name):
     step = step_outputs()
-    total, values = Objective({name: {"weight": 0.5}}, 16)(step)
+    total, values = Objective({name: {"weight": 0.5}}, 16, 5)(step)
     assert total.item() == pytest.approx(0.5 * values[name].item())
     total.backward()
     assert step.encoded.features.grad.abs().sum() > 0
@@ -309,13 +312,13 @@ def test_the_objective_is_the_weighted_sum(name):
 )
 def test_a_wrong_recipe_says_what_is_wrong(losses, message):
     with pytest.raises(InvalidInput, match=message):
-        Objective(losses, 16)
+        Objective(losses, 16, 5)
 
 
 def test_the_objective_asks_for_what_its_terms_need():
     weighted = {"weight": 1.0}
-    assert Objective({"ce": weighted, "triplet": weighted}, 16).needs == frozenset()
-    assert Objective({"sim": weighted, "mod": weighted}, 16).needs == {Need.LOCAL, Need.CENTROIDS}
+    assert Objective({"ce": weighted, "triplet": weighted}, 16, 5).needs == frozenset()
+    assert Objective({"sim": weighted, "mod": weighted}, 16, 5).needs == {Need.LOCAL, Need.CENTROIDS}
     step = replace(step_outputs(), generated=None)
     with pytest.raises(RuntimeError, match="lacks what this loss term reads"):
-        Objective({"mix": weighted}, 16)(step)
+        Objective({"mix": weighted}, 16, 5)(step)

@@ -1,3 +1,6 @@
+import socket
+from contextlib import closing
+
 import pytest
 import torch
 import torchvision
@@ -8,9 +11,9 @@ from training.data.augment import normalise
 from training.models.encoder import Encoder, Stream
 from training.models.frozen import FrozenEncoder
 from training.models.gem import GeneralisedMeanPool
-from training.models.network import Network, load_pretrained
+from training.models.network import IMAGENET, Network, load_pretrained, read_weights
 from training.models.nonlocal_block import NonLocalBlock
-from training.recipe import Affinity, Backbone, ModelRecipe
+from training.recipe import Affinity, Backbone, Feature, ModelRecipe
 
 
 def small(**changes):
@@ -133,3 +136,82 @@ def test_a_partial_file_loads_what_it_has_and_a_foreign_one_is_refused(tmp_path)
     path.write_bytes(b"not weights")
     with pytest.raises(InvalidInput, match="not a readable state dictionary"):
         load_pretrained(Encoder(small()), path)
+
+
+@pytest.mark.parametrize("feature", list(Feature))
+def test_the_recipe_says_which_feature_the_metric_terms_see(feature):
+    torch.manual_seed(0)
+    encoder = Encoder(small(metric_feature=feature))
+    images = torch.randn(8, 3, 48, 24)
+    encoded = encoder([(Stream.VISIBLE, images[:4]), (Stream.INFRARED, images[4:])])
+    assert encoded.metric is (encoded.neck if feature is Feature.NECK else encoded.features)
+    # Why it matters: rectified features of different images point the same way until the neck centres them.
+    unit = functional.normalize(encoded.metric, dim=1)
+    between = (unit @ unit.T)[~torch.eye(8, dtype=torch.bool)].mean()
+    assert between > 0.5 if feature is Feature.POOLED else between < 0.1
+
+
+def test_a_checkpoint_of_a_run_starts_another_and_its_visible_stem_the_generated_one(tmp_path):
+    ours, theirs = Encoder(small()), Network(small(), 3)
+    torch.save({"recipe": {}, "network": theirs.state_dict()}, tmp_path / "best.pt")
+    assert set(load_pretrained(ours, tmp_path / "best.pt")) == {name for name, _ in ours.named_parameters()}
+    for stem in (Stream.VISIBLE, Stream.GENERATED):
+        torch.testing.assert_close(ours.stems[stem][0].weight, theirs.encoder.stems[Stream.VISIBLE][0].weight)
+    torch.testing.assert_close(ours.stages.state_dict(), theirs.encoder.stages.state_dict())
+
+
+def test_imagenet_weights_come_from_where_torch_keeps_them(tmp_path, monkeypatch):
+    theirs = torchvision.models.resnet18(weights=None)
+    kept = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    kept.parent.mkdir(parents=True)
+    torch.save(theirs.state_dict(), kept)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    encoder = Encoder(small())
+    assert load_pretrained(encoder, IMAGENET)
+    assert torch.equal(encoder.stages[0][0].conv1.weight, theirs.layer1[0].conv1.weight)
+
+
+def test_imagenet_weights_that_cannot_be_fetched_name_the_file_to_give(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    # A port that nobody listens on stands for a network without a way out.
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(
+        InvalidInput,
+        match=r"could not be fetched from https://download\.pytorch\.org/models/resnet18-f37072fd\.pth .*"
+        r"refused.*; fetch that file .* --weights resnet18-f37072fd\.pth",
+    ):
+        read_weights(IMAGENET, Backbone.RESNET18)
+
+
+def test_weights_that_are_none_are_named(tmp_path):
+    with pytest.raises(InvalidInput, match=r"there is no file .*absent\.pth to start from; give one, or"):
+        read_weights(tmp_path / "absent.pth", Backbone.RESNET18)
+    with pytest.raises(InvalidInput, match=r"no ImageNet weights of mine:Own; give a file"):
+        read_weights(IMAGENET, "mine:Own")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(InvalidInput, match="is no state dictionary: it holds a list"):
+        read_weights(tmp_path / "list.pth", Backbone.RESNET18)
+
+
+def test_a_file_named_imagenet_is_that_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"conv1.weight": torch.zeros(3)}, "imagenet")
+    assert list(read_weights(IMAGENET, Backbone.RESNET50)) == ["conv1.weight"]
+
+
+def test_the_stride_moves_to_the_first_convolution_and_the_weights_stay():
+    second, first = Encoder(ModelRecipe()), Encoder(ModelRecipe(stride_first=True))
+    assert list(first.state_dict()) == list(second.state_dict())
+    for encoder, strides in ((second, (1, 2)), (first, (2, 1))):
+        block = encoder.stages[2][0]
+        assert (block.conv1.stride[0], block.conv2.stride[0]) == strides
+        assert encoder.stages[3][0].conv1.stride == encoder.stages[3][0].conv2.stride == (1, 1)
+    first.load_state_dict(second.state_dict())
+    images = torch.randn(1, 3, 96, 48)
+    with torch.no_grad():
+        ours, theirs = (one.eval()([(Stream.VISIBLE, images)]).maps for one in (first, second))
+    assert ours.shape == theirs.shape
+    assert not torch.allclose(ours, theirs)

@@ -5,7 +5,14 @@ from importlib import resources
 import pytest
 
 from index.errors import InvalidInput
-from training.recipe import OptimiserRecipe, load_recipe, parse_recipe, recipe_names
+from training.recipe import (
+    OptimiserRecipe,
+    form_names,
+    load_form,
+    load_recipe,
+    parse_recipe,
+    recipe_names,
+)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -72,3 +79,24 @@ def test_a_wrong_recipe_says_where(text, message):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InvalidInput, match="no recipe 'M7'; there are M1, M2, M3"):
         load_recipe("M7")
+
+
+@pytest.mark.parametrize("form", form_names())
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_form_changes_what_it_names_and_nothing_else(name, form):
+    recipe, changes = load_recipe(name), load_form(form)
+    before, after = recipe.as_dict(), recipe.amended(changes).as_dict()
+    assert after["losses"] == before["losses"]
+    for table, values in changes.items():
+        assert {key: after[table][key] for key in values} == values
+        kept = before[table].keys() - values.keys()
+        assert {key: after[table][key] for key in kept} == {key: before[table][key] for key in kept}
+
+
+def test_a_wrong_form_is_refused(tmp_path):
+    with pytest.raises(InvalidInput, match="no form 'huge'; there are brief, small"):
+        load_form("huge")
+    path = tmp_path / "mine.toml"
+    path.write_text("[model]\ndepth = 3\n")
+    with pytest.raises(InvalidInput, match=r"model\.depth"):
+        load_recipe("M1").amended(load_form(str(path)))

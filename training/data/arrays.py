@@ -71,7 +71,7 @@ def decode_images(
     """Decode ``samples`` into a file under ``folder``, or map the file of an earlier call.
 
     The file's name carries a fingerprint of paths, file sizes, times and ``image_hw``: a changed
-    data set is decoded anew.
+    data set is decoded anew, and so is a file that was cut short.
 
     Args:
         samples: At least one labelled image.
@@ -86,7 +86,7 @@ def decode_images(
         raise DatasetInvalid("expected labelled images, got none")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"images-{_fingerprint(samples, image_hw)}.npy"
-    if not path.is_file():
+    if not _is_whole(path, (len(samples), *image_hw, 3)):
         _decode_to(path, samples, image_hw, progress)
     written = {"pixels": path.name, "labels": [_label(sample) for sample in samples]}
     (folder / INDEX).write_text(json.dumps(written), encoding="utf-8")
@@ -104,6 +104,10 @@ def load_images(folder: Path) -> ImageArray:
         pixels = np.load(folder / written["pixels"], mmap_mode="r")
     except FileNotFoundError as error:
         raise InvalidInput(f"{folder} holds no decoded images ({error}); train into it first") from None
+    except ValueError as error:
+        raise InvalidInput(
+            f"the decoded images in {folder} are damaged ({error}); delete its images* and train again"
+        ) from None
     people, modality, cameras = zip(*written["labels"], strict=True)
     identities = tuple(sorted(set(people)))
     number = {person: label for label, person in enumerate(identities)}
@@ -115,6 +119,13 @@ def load_images(folder: Path) -> ImageArray:
         np.array(cameras),
         identities,
     )
+
+
+def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
+    try:
+        return bool(np.load(path, mmap_mode="r").shape == shape)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _label(sample: TreeImage) -> tuple[str, int, str]:

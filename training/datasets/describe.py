@@ -11,7 +11,7 @@ from index.space import Modality
 from training.datasets.tree import Dataset, DatasetInvalid, Layout, TreeImage
 
 _BOTH_WAYS = (Modality.VISIBLE, Modality.INFRARED)
-_TESTS: dict[Layout, dict[str, tuple[str, Modality, int]]] = {
+TESTS: dict[str, dict[str, tuple[str, Modality, int]]] = {
     Layout.SYSU: {
         f"{place}-{name}-shot": (f"sysu-{place}", Modality.INFRARED, shots)
         for place in ("all", "indoor")
@@ -20,7 +20,13 @@ _TESTS: dict[Layout, dict[str, tuple[str, Modality, int]]] = {
     Layout.REGDB: {f"{asking}-to-{asking.other}": ("regdb", asking, 1) for asking in _BOTH_WAYS},
     Layout.LLCM: {f"{asking}-to-{asking.other}": ("llcm", asking, 1) for asking in _BOTH_WAYS},
 }
-"""Each test's name, with the mode, the asking modality and the shots that make it."""
+"""Each layout's tests by name, with the mode, the asking modality and the shots that make it."""
+
+
+def tests_for(layout: str) -> dict[str, tuple[str, Modality, int]]:
+    """The tests of a layout; of a reader of one's own, all images of a modality among all of the other."""
+    plain = {f"{asking}-to-{asking.other}": ("plain", asking, 1) for asking in _BOTH_WAYS}
+    return TESTS.get(layout, plain)
 
 
 def describe(dataset: Dataset, *, check_images: bool = False) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def describe(dataset: Dataset, *, check_images: bool = False) -> dict[str, Any]:
         "train_visible": sum(image.modality is Modality.VISIBLE for image in dataset.train),
         "train_infrared": sum(image.modality is Modality.INFRARED for image in dataset.train),
         "train_identities": len({image.person_id for image in dataset.train}),
-        "test": {name: _sizes(candidates, *test) for name, test in _TESTS[dataset.layout].items()},
+        "test": {name: _sizes(candidates, *test) for name, test in tests_for(dataset.layout).items()},
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from index.errors import InvalidInput
 from index.space import Modality
+from training.datasets.own import Parts, Reader, own_reader
 from training.datasets.tree import (
     IMAGE_SUFFIXES,
     LLCM_CAMERAS,
@@ -18,6 +19,7 @@ from training.datasets.tree import (
     Layout,
     TreeImage,
 )
+from training.import_path import is_import_path
 
 _REGDB_CAMERAS = {"visible": Modality.VISIBLE, "thermal": Modality.INFRARED}
 _REGDB_SPLITS = range(1, 11)
@@ -28,7 +30,7 @@ _CAMERA_IN_NAME = re.compile(r"(?:_c|cam)0*(\d+)")
 _LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
 
 
-def read_dataset(layout: Layout, root: Path, *, split: int = 1) -> Dataset:
+def read_dataset(layout: str, root: Path, *, split: int = 1) -> Dataset:
     """Read which images a data set on disk has, and check that the tree is whole.
 
     Files are listed, not opened. Hidden files, ``Thumbs.db`` and ``desktop.ini`` are passed over;
@@ -36,32 +38,40 @@ def read_dataset(layout: Layout, root: Path, *, split: int = 1) -> Dataset:
     Folders of identities that no list names are not looked at (SYSU-MM01 has such).
 
     Args:
-        layout: The tree's layout.
+        layout: The tree's layout, or the import path of a function of one's own that takes ``root`` and
+            ``split`` and gives the training and the test images, two lists of ``TreeImage``.
         root: Its top folder.
-        split: RegDB's split, 1 to 10; the other layouts have only 1.
+        split: RegDB's split, 1 to 10, or what a function of one's own makes of it; the others have only 1.
 
     Raises:
-        InvalidInput: There is no such split.
+        InvalidInput: There is no such layout or split, or the function cannot be imported or called so.
         DatasetInvalid: The tree is not what the layout says; the message names the path.
     """
-    layout = Layout(layout)
-    splits = _REGDB_SPLITS if layout is Layout.REGDB else range(1, 2)
-    if split not in splits:
-        raise InvalidInput(f"split of {layout} must be from {splits[0]} to {splits[-1]}, got {split}")
+    read = own_reader(layout) if is_import_path(layout) else _READERS[_known(layout, split)]
     if not root.is_dir():
         raise DatasetInvalid(f"expected the top folder of a {layout} tree, there is no folder {root}")
-    train, test = _READERS[layout](root, split)
+    train, test = read(root, split)
     _refuse_one_sided(layout, train)
     _refuse_shared_identities(layout, train, test)
     return Dataset(layout, root, tuple(train), tuple(test))
 
 
-_Parts = tuple[list[TreeImage], list[TreeImage]]
+def _known(layout: str, split: int) -> Layout:
+    if layout not in list(Layout):
+        raise InvalidInput(
+            f"no layout {layout!r}; there are {', '.join(Layout)}, or module:function for a reader of yours"
+        )
+    splits = _REGDB_SPLITS if layout == Layout.REGDB else range(1, 2)
+    if split not in splits:
+        raise InvalidInput(f"split of {layout} must be from {splits[0]} to {splits[-1]}, got {split}")
+    return Layout(layout)
+
+
 _Camera = tuple[str, str, Modality]
 """A camera's folder inside the tree, its camera_id and its modality."""
 
 
-def _read_sysu(root: Path, _split: int) -> _Parts:
+def _read_sysu(root: Path, _split: int) -> Parts:
     people = {part: _ids(root / "exp" / f"{part}_id.txt") for part in ("train", "val", "test")}
     cameras = [(f"cam{number}", f"cam{number}", modality) for number, modality in SYSU_CAMERAS.items()]
     train = _walk(root, cameras, sorted({*people["train"], *people["val"]}))
@@ -70,7 +80,7 @@ def _read_sysu(root: Path, _split: int) -> _Parts:
     return train, test
 
 
-def _read_regdb(root: Path, split: int) -> _Parts:
+def _read_regdb(root: Path, split: int) -> Parts:
     return _regdb_part(root, "train", split), _regdb_part(root, "test", split)
 
 
@@ -90,7 +100,7 @@ def _regdb_camera(name: str, source: str) -> str:
     return name
 
 
-def _read_llcm(root: Path, _split: int) -> _Parts:
+def _read_llcm(root: Path, _split: int) -> Parts:
     train = [
         image
         for folder, modality in _LLCM_FOLDERS.items()
@@ -107,7 +117,7 @@ def _read_llcm(root: Path, _split: int) -> _Parts:
     return train, test
 
 
-_READERS: dict[Layout, Callable[[Path, int], _Parts]] = {
+_READERS: dict[Layout, Reader] = {
     Layout.SYSU: _read_sysu,
     Layout.REGDB: _read_regdb,
     Layout.LLCM: _read_llcm,
@@ -241,7 +251,7 @@ def _llcm_camera(source: str) -> str:
     return f"cam{int(found.group(1))}"
 
 
-def _refuse_one_sided(layout: Layout, train: Iterable[TreeImage]) -> None:
+def _refuse_one_sided(layout: str, train: Iterable[TreeImage]) -> None:
     """Every training identity needs images of both modalities, or there is no pair to learn from."""
     people = {
         modality: {image.person_id for image in train if image.modality is modality} for modality in Modality
@@ -255,7 +265,7 @@ def _refuse_one_sided(layout: Layout, train: Iterable[TreeImage]) -> None:
             )
 
 
-def _refuse_shared_identities(layout: Layout, train: Iterable[TreeImage], test: Iterable[TreeImage]) -> None:
+def _refuse_shared_identities(layout: str, train: Iterable[TreeImage], test: Iterable[TreeImage]) -> None:
     shared = sorted({image.person_id for image in train} & {image.person_id for image in test})
     if shared:
         raise DatasetInvalid(

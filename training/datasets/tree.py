@@ -51,13 +51,13 @@ class Dataset:
     """A data set on disk, its images in the order of their lists.
 
     Attributes:
-        layout: The tree's layout.
+        layout: The tree's layout: one of ``Layout``, or the import path of the reader.
         root: The tree's top folder.
         train: The training images of both modalities (SYSU-MM01: training and validation identities).
         test: The test images of both modalities.
     """
 
-    layout: Layout
+    layout: str
     root: Path
     train: tuple[TreeImage, ...]
     test: tuple[TreeImage, ...]

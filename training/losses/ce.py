@@ -1,9 +1,11 @@
 """Identity classification, L_ce."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.losses.term import LossTerm, StepOutputs
+from training.losses.term import LossTerm, Need, StepOutputs, needed
+from training.models.encoder import Stream
 
 
 def identity_cross_entropy(logits: Tensor, labels: Tensor, modality: Tensor) -> Tensor:
@@ -22,13 +24,28 @@ def identity_cross_entropy(logits: Tensor, labels: Tensor, modality: Tensor) -> 
         Scalar float32; zero, with gradient, for an empty batch.
     """
     losses = functional.cross_entropy(logits.float(), labels, reduction="none")
-    means = [losses[modality == code].mean() for code in set(modality.tolist())]
-    return sum(means, start=losses.sum() * 0)
+    alike = (modality[:, None] == modality[None, :]).sum(1)
+    return (losses / alike).sum()
 
 
 class CrossEntropyTerm(LossTerm):
-    """L_ce over the real images."""
+    """L_ce over the real images.
+
+    Args:
+        generated: Generated images join, with a mean of their own and their visible image's identity.
+    """
+
+    def __init__(self, generated: bool = False) -> None:
+        super().__init__()
+        if generated:
+            self.needs = frozenset({Need.GENERATED})
 
     def forward(self, step: StepOutputs) -> Tensor:
         """See ``identity_cross_entropy``."""
-        return identity_cross_entropy(step.logits, step.labels, step.modality)
+        logits, labels, modality = step.logits, step.labels, step.modality
+        if self.needs:
+            made = needed(step.generated)
+            logits = torch.cat([logits, made.logits])
+            labels = torch.cat([labels, labels[made.visible]])
+            modality = torch.cat([modality, torch.full_like(made.visible, Stream.GENERATED)])
+        return identity_cross_entropy(logits, labels, modality)

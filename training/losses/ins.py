@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.losses.term import LossTerm, StepOutputs
+from training.losses.term import LossTerm, Need, StepOutputs, needed
 
 
 def instance_contrastive(
@@ -47,13 +47,21 @@ class InstanceTerm(LossTerm):
     Args:
         num_negatives: See ``instance_contrastive``.
         temperature: See ``instance_contrastive``.
+        generated: Generated images join, with their visible image's identity.
     """
 
-    def __init__(self, num_negatives: int = 50, temperature: float = 0.15) -> None:
+    def __init__(self, num_negatives: int = 50, temperature: float = 0.15, generated: bool = False) -> None:
         super().__init__()
         self.num_negatives = num_negatives
         self.temperature = temperature
+        if generated:
+            self.needs = frozenset({Need.GENERATED})
 
     def forward(self, step: StepOutputs) -> Tensor:
         """See ``instance_contrastive``."""
-        return instance_contrastive(step.encoded.features, step.labels, self.num_negatives, self.temperature)
+        features, labels = step.encoded.metric, step.labels
+        if self.needs:
+            made = needed(step.generated)
+            features = torch.cat([features, made.encoded.metric])
+            labels = torch.cat([labels, labels[made.visible]])
+        return instance_contrastive(features, labels, self.num_negatives, self.temperature)

@@ -72,6 +72,6 @@ class MixTerm(LossTerm):
 
     def forward(self, step: StepOutputs) -> Tensor:
         """See ``mix_distance``."""
-        made, real = needed(step.generated), step.encoded.features
+        made, real = needed(step.generated), step.encoded.metric
         pair = real[made.visible], real[made.infrared]
-        return mix_distance(*pair, made.encoded.features, self.margin, self.form)
+        return mix_distance(*pair, made.encoded.metric, self.margin, self.form)

@@ -48,17 +48,20 @@ class ModalityTerm(LossTerm):
 
     Args:
         temperature: See ``modality_contrastive``.
+        refresh: Fill the memory by a full pass over the training set at the start of every epoch.
     """
 
     needs = frozenset({Need.CENTROIDS})
 
-    def __init__(self, temperature: float = 0.10) -> None:
+    def __init__(self, temperature: float = 0.10, refresh: bool = False) -> None:
         super().__init__()
         self.temperature = temperature
+        if refresh:
+            self.needs = frozenset({Need.CENTROIDS, Need.FRESH_CENTROIDS})
 
     def forward(self, step: StepOutputs) -> Tensor:
         """See ``modality_contrastive``."""
         centroids = needed(step.centroids)
         return modality_contrastive(
-            step.encoded.features, step.labels, step.modality, centroids, self.temperature
+            step.encoded.metric, step.labels, step.modality, centroids, self.temperature
         )

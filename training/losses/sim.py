@@ -44,17 +44,20 @@ class SimilarityTerm(LossTerm):
     Args:
         dim: Length D of a feature.
         simsiam_head: Put a batch norm and a ReLU between the two layers, as SimSiam does.
+        own_statistics: Normalise the parts by their own batch statistics, not by the running ones.
     """
 
     needs = frozenset({Need.LOCAL})
 
-    def __init__(self, dim: int, simsiam_head: bool = False) -> None:
+    def __init__(self, dim: int, simsiam_head: bool = False, own_statistics: bool = False) -> None:
         super().__init__()
+        if own_statistics:
+            self.needs = frozenset({Need.LOCAL, Need.LOCAL_STATISTICS})
         self.heads = nn.ModuleList(_head(dim, simsiam_head) for _ in range(PARTS))
 
     def forward(self, step: StepOutputs) -> Tensor:
         """See ``global_local_similarity``."""
-        mapped = [head(step.encoded.features) for head in self.heads]
+        mapped = [head(step.encoded.metric) for head in self.heads]
         return global_local_similarity(mapped, needed(step.local))
 
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from torch import Tensor, nn
 
@@ -17,7 +17,11 @@ class Need(StrEnum):
 
     GENERATED = "generated"
     LOCAL = "local"
+    LOCAL_STATISTICS = "local_statistics"
+    """Local features normalised by the batch statistics of the parts, not by the running ones."""
     CENTROIDS = "centroids"
+    FRESH_CENTROIDS = "fresh_centroids"
+    """Centroids filled anew at the start of every epoch, not of the first alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,13 @@ class Generated:
         encoded: Maps, features and neck of the G generated images.
         visible: (G,) int64, the row of each one's visible image among the real images.
         infrared: (G,) int64, the row of each one's infrared image.
+        logits: (G, C) scores of the C training identities.
     """
 
     encoded: Encoded
     visible: Tensor
     infrared: Tensor
+    logits: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def needed(value: _Value | None) -> _Value:
 class LossTerm(nn.Module):
     """One term of the objective. ``needs`` says what the step must compute for it."""
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: frozenset[Need] = frozenset()
 
     @abstractmethod
     def forward(self, step: StepOutputs) -> Tensor:

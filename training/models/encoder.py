@@ -1,6 +1,6 @@
 """The encoder of AGW with three streams: a stem for each kind of image, one trunk for all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import cast
@@ -8,10 +8,12 @@ from typing import cast
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
+from training.models.backbone import own_backbones
 from training.models.gem import GeneralisedMeanPool
 from training.models.nonlocal_block import NonLocalBlock
-from training.recipe import Affinity, Backbone, ModelRecipe
+from training.recipe import Affinity, Backbone, Feature, ModelRecipe
 
 
 class Stream(IntEnum):
@@ -30,42 +32,47 @@ class Encoded:
         maps: (N, C, h, w) feature maps of the last stage.
         features: (N, D) pooled features, before the BN-neck, not normalised; D = C.
         neck: (N, D) BN-neck features, not normalised; their direction is the embedding.
+        metric: (N, D) the one of the two that the terms on normalised features see.
     """
 
     maps: Tensor
     features: Tensor
     neck: Tensor
+    metric: Tensor
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Encoded":
+        """What ``change`` makes of each of the four."""
+        return Encoded(change(self.maps), change(self.features), change(self.neck), change(self.metric))
 
     def split(self, count: int) -> tuple["Encoded", "Encoded"]:
         """The first ``count`` images, and the others."""
-        parts = [(one[:count], one[count:]) for one in (self.maps, self.features, self.neck)]
-        first, rest = zip(*parts, strict=True)
-        return Encoded(*first), Encoded(*rest)
+        return self.mapped(lambda rows: rows[:count]), self.mapped(lambda rows: rows[count:])
 
 
 class Encoder(nn.Module):
     """ResNet with three stems, non-local blocks, GeM pooling and a BN-neck (PECA, Sec. 4.1.2).
 
     Source: AGW (Ye et al., "Deep learning for person re-identification: a survey and outlook",
-    TPAMI 2021); the last stage keeps its resolution (stride 1).
+    TPAMI 2021); the last stage keeps its resolution (stride 1). Where the recipe names a backbone of one's
+    own by its import path, that one's stems and trunk stand in the ResNet's place.
+
+    Raises:
+        InvalidInput: A backbone of one's own cannot be imported or used.
     """
 
     def __init__(self, recipe: ModelRecipe) -> None:
         super().__init__()
-        resnets = [_resnet(recipe.backbone) for _ in Stream]
-        self.stems = nn.ModuleList(
-            nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool) for net in resnets
-        )
-        trunk = resnets[0]
-        stages = (trunk.layer1, trunk.layer2, trunk.layer3, _without_stride(trunk.layer4))
-        self.stages = nn.ModuleList(
-            _with_non_local(stage, count, recipe.affinity)
-            for stage, count in zip(stages, recipe.non_local, strict=True)
-        )
-        self.dim = int(trunk.fc.in_features)
+        self.backbone = recipe.backbone
+        if isinstance(recipe.backbone, Backbone):
+            stems, stages, self.dim = _resnet_parts(recipe.backbone, recipe)
+        else:
+            own = own_backbones(recipe.backbone, len(Stream))
+            stems, stages, self.dim = [one.stem for one in own], [own[0].trunk], own[0].dim
+        self.stems, self.stages = nn.ModuleList(stems), nn.ModuleList(stages)
         self.pool = GeneralisedMeanPool(recipe.gem_p)
         self.neck = nn.BatchNorm1d(self.dim)
         self.neck.bias.requires_grad_(False)
+        self.metric_feature = recipe.metric_feature
 
     def forward(self, groups: Sequence[tuple[Stream, Tensor]]) -> Encoded:
         """Encode groups of images, one stream each, as one batch in the order given.
@@ -77,12 +84,30 @@ class Encoder(nn.Module):
         return self.encode_stemmed(stemmed)
 
     def encode_stemmed(self, stemmed: Tensor) -> Encoded:
-        """The shared part: stem outputs (N, 64, H/4, W/4) to maps, features and neck."""
+        """The shared part: stem outputs, a ResNet's (N, 64, H/4, W/4), to maps, features and neck."""
         maps = stemmed
         for stage in self.stages:
             maps = stage(maps)
         features = self.pool(maps)
-        return Encoded(maps, features, self.neck(features))
+        neck = self.neck(features)
+        return Encoded(maps, features, neck, neck if self.metric_feature is Feature.NECK else features)
+
+
+def _resnet_parts(backbone: Backbone, recipe: ModelRecipe) -> tuple[list[nn.Module], list[nn.Module], int]:
+    """The stems of three ResNets, the stages of the first, and its features' length."""
+    resnets = [_resnet(backbone) for _ in Stream]
+    trunk = resnets[0]
+    stages = (trunk.layer1, trunk.layer2, trunk.layer3, _without_stride(trunk.layer4))
+    if recipe.stride_first:
+        _stride_in_first_convolutions(trunk)
+    return (
+        [nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool) for net in resnets],
+        [
+            _with_non_local(stage, count, recipe.affinity)
+            for stage, count in zip(stages, recipe.non_local, strict=True)
+        ],
+        int(trunk.fc.in_features),
+    )
 
 
 def _resnet(backbone: Backbone) -> torchvision.models.ResNet:
@@ -95,6 +120,12 @@ def _without_stride(stage: nn.Sequential) -> nn.Sequential:
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
     return stage
+
+
+def _stride_in_first_convolutions(trunk: torchvision.models.ResNet) -> None:
+    for block in trunk.modules():
+        if isinstance(block, Bottleneck):
+            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _with_non_local(stage: nn.Sequential, count: int, affinity: Affinity) -> nn.Sequential:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from training.data.augment import normalise
 from training.models.encoder import Encoder, Stream
@@ -46,13 +47,15 @@ class FrozenEncoder(nn.Module):
 
 
 def _fold_batch_norms(module: nn.Module) -> None:
-    """Fold each batch norm that directly follows a convolution."""
+    """Fold each batch norm that directly follows a convolution: in a sequence, or in a ResNet's block."""
     if isinstance(module, nn.Sequential):
         for position in range(len(module) - 1):
             first, second = module[position], module[position + 1]
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                 module[position] = fuse_conv_bn_eval(first, second)
                 module[position + 1] = nn.Identity()
+        return
+    if not isinstance(module, (BasicBlock, Bottleneck)):
         return
     for number in (1, 2, 3):
         conv: object = getattr(module, f"conv{number}", None)

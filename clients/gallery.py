@@ -1,0 +1,319 @@
+"""`peca gallery`: look after a gallery on the disk; none of these commands needs its encoder."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clients.extras import need
+from clients.instants import instant
+from index.errors import InvalidInput, UnknownCamera
+from index.images import FOLDER_NAME
+from index.space import Modality
+
+if TYPE_CHECKING:
+    from index.embedded.retention import Retention
+    from index.records import Where
+
+gallery_app = typer.Typer(
+    help="Look after a gallery on the disk: what it holds, whether it is whole, snapshots, erasing.",
+    no_args_is_help=True,
+)
+
+KEEP, DEFAULT = "keep", "default"
+
+Gallery = Annotated[
+    str, typer.Option("--gallery", envvar="PECA_GALLERY", help="Address of the gallery: embedded:FOLDER.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="PECA_DATA_DIR",
+        file_okay=False,
+        show_default="the gallery's folder",
+        help="Folder in which images/ lies.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Erase; without it, only say what would be erased.")]
+
+DEFAULT_GALLERY = "embedded:peca-data"
+
+
+@gallery_app.command()
+def stats(gallery: Gallery = DEFAULT_GALLERY, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Count what a gallery holds by camera and modality, and what it takes on the disk.
+
+    Runs beside a server.
+
+    Example: peca gallery stats --gallery embedded:site
+    """
+    from clients.tables import print_gallery, print_json
+    from index.embedded.stats import gallery_stats
+
+    folder, images = _folders(gallery, data_dir)
+    found = gallery_stats(folder, images)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_gallery(found, gallery)
+
+
+@gallery_app.command()
+def verify(
+    gallery: Gallery = DEFAULT_GALLERY,
+    data_dir: DataDir = None,
+    check_images: Annotated[
+        bool, typer.Option("--check-images", help="Also decode every image file; takes minutes on 100,000.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is damaged or missing, and name each fault; ends with 1 where there is one.
+
+    Checks SQLite's pages, each record, each vector against its checksum, the index file against its own,
+    and that each image has its file and each file its image. Changes nothing; runs beside a server.
+
+    Example: peca gallery verify --gallery embedded:site --check-images
+    """
+    from clients.tables import print_json, print_verification
+    from exporter.preprocess import open_image
+    from index.embedded.verification import verify_gallery
+
+    folder, images = _folders(gallery, data_dir)
+    found = verify_gallery(folder, images, open_image if check_images else None)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_verification(found, gallery, images)
+    if found.faults:
+        raise typer.Exit(1)
+
+
+@gallery_app.command()
+def snapshot(
+    out: Annotated[Path, typer.Option(file_okay=False, help="The snapshot's folder; absent or empty.")],
+    gallery: Gallery = DEFAULT_GALLERY,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a gallery and its image files as they are at this moment, with the SHA-256 of each file.
+
+    Runs beside a server, which goes on storing and answering. Keys and audit log are not copied.
+
+    Example: peca gallery snapshot --gallery embedded:site --out /backup/site-monday
+    """
+    from clients.tables import print_json, size_text
+    from index.embedded.snapshot import take_snapshot
+
+    folder, images = _folders(gallery, data_dir)
+    taken = take_snapshot(folder, images, out)
+    if as_json:
+        print_json(asdict(taken))
+        return
+    print(f"{out} holds {taken.images:,} images, {taken.image_files:,} of them with their file: ", end="")
+    print(f"{size_text(taken.total_bytes)}, complete at {taken.made_at}")
+
+
+@gallery_app.command()
+def restore(
+    snapshot: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The snapshot's folder.")],
+    gallery: Gallery = DEFAULT_GALLERY,
+    data_dir: DataDir = None,
+) -> None:
+    """Put a snapshot back where no gallery is; every file is checked before one is written.
+
+    The server of that gallery must be stopped.
+
+    Example: peca gallery restore /backup/site-monday --gallery embedded:site
+    """
+    from index.embedded.snapshot import restore_snapshot
+
+    folder, images = _folders(gallery, data_dir)
+    put_back = restore_snapshot(snapshot, folder, images)
+    print(
+        f"{gallery} holds {put_back.images:,} images of encoder {put_back.encoder}, as at {put_back.made_at}"
+    )
+
+
+@gallery_app.command()
+def compact(gallery: Gallery = DEFAULT_GALLERY) -> None:
+    """Write the gallery's file anew without what was removed, and make the index anew.
+
+    Needs free space for a second copy. The server of the gallery must be stopped.
+
+    Example: peca gallery compact --gallery embedded:site
+    """
+    need("faiss", "cpu")
+    from clients.tables import size_text
+    from index.embedded.compaction import compact_gallery
+
+    done = compact_gallery(_folder(gallery))
+    before, now = size_text(done.before_bytes), size_text(done.after_bytes)
+    print(f"{gallery}: database {before} before, {now} now; index file {size_text(done.index_file_bytes)}")
+
+
+@gallery_app.command()
+def erase(
+    gallery: Gallery = DEFAULT_GALLERY,
+    data_dir: DataDir = None,
+    person_id: Annotated[
+        list[str] | None, typer.Option(help="Images of this identity; may stand several times.")
+    ] = None,
+    camera_id: Annotated[
+        list[str] | None, typer.Option(help="Images of this camera; may stand several times.")
+    ] = None,
+    image_id: Annotated[list[str] | None, typer.Option(help="This image; may stand several times.")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="Images of this light.")] = None,
+    after: Annotated[
+        datetime | None, typer.Option(parser=instant, metavar="INSTANT", help="Captured then or later.")
+    ] = None,
+    before: Annotated[
+        datetime | None, typer.Option(parser=instant, metavar="INSTANT", help="Captured before then.")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Erase images for good: record, vector, index file and image file. Every condition given must hold.
+
+    Without --yes nothing is erased. With it, the server of the gallery must be stopped. Snapshots keep
+    what they hold.
+
+    Example: peca gallery erase --gallery embedded:site --person-id p17 --yes
+    """
+    from index.records import Where
+
+    conditions = (person_id, camera_id, image_id, modality, after, before)
+    if all(condition is None for condition in conditions):
+        raise typer.BadParameter(
+            "say what to erase: --person-id, --camera-id, --image-id, --modality, --after, --before"
+        )
+    where = Where(
+        modality=modality,
+        camera_ids=camera_id,
+        after=after,
+        before=before,
+        person_ids=person_id,
+        image_ids=image_id,
+    )
+    folder, images = _folders(gallery, data_dir)
+    if unknown := sorted(set(camera_id or ()) - _cameras(folder)):
+        raise UnknownCamera(
+            f"the gallery has never seen {', '.join(unknown)}; "
+            f"its cameras are: {', '.join(sorted(_cameras(folder))) or 'none yet'}"
+        )
+    _erase(folder, images, [where], yes)
+
+
+@gallery_app.command()
+def retention(
+    gallery: Gallery = DEFAULT_GALLERY,
+    data_dir: DataDir = None,
+    camera_id: Annotated[
+        list[str] | None, typer.Option(help="The rule is for this camera; may stand several times.")
+    ] = None,
+    days: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|keep|default",
+            show_default="the rules stay as they are",
+            help="Keep images N days from their capture, for ever, or as the rule of all other cameras says.",
+        ),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Show or set how long images are kept, and erase those kept for longer.
+
+    The rules stand in the gallery: one for all cameras, and one for each that differs. Without --yes
+    nothing is erased. With --days or --yes the server of the gallery must be stopped.
+
+    Example: peca gallery retention --gallery embedded:site --camera-id lobby --days 30
+    """
+    from index.embedded.retention import read_retention, write_retention
+
+    folder, images = _folders(gallery, data_dir)
+    rules = read_retention(folder)
+    if days is not None:
+        rules = _changed(rules, camera_id, days)
+        write_retention(folder, rules)
+    elif camera_id is not None:
+        raise typer.BadParameter("--camera-id names whose rule --days sets; give --days, too")
+    print(f"all cameras: {_kept(rules.default_days)}")
+    seen = _cameras(folder)
+    for camera, kept in sorted(rules.camera_days.items()):
+        print(f"{camera}: {_kept(kept)}{'' if camera in seen else ' (the gallery holds no image of it)'}")
+    _erase(folder, images, rules.due(datetime.now(UTC)), yes)
+
+
+def _folder(gallery: str) -> Path:
+    """The folder of a gallery on the disk."""
+    from index.gallery import embedded_folder
+
+    folder = embedded_folder(gallery)
+    if folder is None:
+        raise InvalidInput(f"expected a gallery on the disk, embedded:FOLDER, got {gallery!r}")
+    return folder
+
+
+def _folders(gallery: str, data_dir: Path | None) -> tuple[Path, Path]:
+    """The folder of a gallery on the disk, and that of its image files."""
+    folder = _folder(gallery)
+    return folder, (data_dir or folder) / FOLDER_NAME
+
+
+def _cameras(folder: Path) -> set[str]:
+    """The cameras of the images that the gallery holds."""
+    from index.embedded.erasure import erasable
+    from index.records import ANY
+
+    return {camera.camera_id for camera in erasable(folder, [ANY])}
+
+
+def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool) -> None:
+    """Erase, or say what would be erased."""
+    from clients.tables import print_erasable
+    from index.embedded.erasure import erasable, erase_images
+
+    if not yes:
+        print_erasable(erasable(folder, wheres))
+        return
+    if not images.is_dir():
+        raise InvalidInput(
+            f"expected the gallery's image files in {images}, which is no folder; name the server's data "
+            "folder with --data-dir, or make this one if no files are kept"
+        )
+    done = erase_images(folder, images, wheres)
+    print(f"{done.images:,} images erased, with {done.image_files:,} files in {images}")
+    if not done.complete:
+        print(
+            "a program that reads the gallery keeps SQLite's write-ahead file, which may hold what was "
+            "erased: end it, then run peca gallery compact"
+        )
+        raise typer.Exit(1)
+
+
+def _changed(rules: "Retention", camera_ids: list[str] | None, days: str) -> "Retention":
+    """The rules with ``--days`` put in for these cameras, or for all."""
+    from index.embedded.retention import Retention
+
+    if days == DEFAULT:
+        if camera_ids is None:
+            raise typer.BadParameter(f"--days {DEFAULT} is for a camera; name it with --camera-id")
+        others = {camera: kept for camera, kept in rules.camera_days.items() if camera not in camera_ids}
+        return Retention(rules.default_days, others)
+    kept = None if days == KEEP else _whole(days)
+    if camera_ids is None:
+        return Retention(kept, rules.camera_days)
+    return Retention(rules.default_days, {**rules.camera_days, **dict.fromkeys(camera_ids, kept)})
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"--days takes a whole number, keep or default, got {text!r}") from None
+
+
+def _kept(days: int | None) -> str:
+    return "kept for ever" if days is None else f"kept {days:,} day{'s' if days != 1 else ''}"
