@@ -4,18 +4,26 @@ import csv
 import hashlib
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from index.errors import InvalidInput
 from index.space import Modality
-from training.datasets.people import Bag, Hair, Hat, Lower, Material, Part, Pattern, Upper
+from training.datasets.garments import Lower, Pattern, Upper
+from training.datasets.materials import Material, Part
+from training.datasets.people import Bag, Hair, Hat, Item, Scarf
+from training.datasets.poses import draw_pose, draw_walk
 from training.datasets.reader import read_dataset
+from training.datasets.rendering import take
 from training.datasets.synthetic import (
+    Spectrum,
     draw_camera,
     draw_person,
+    draw_sheet,
     picture_stream,
     render,
     write_site,
@@ -24,12 +32,19 @@ from training.datasets.synthetic import (
 from training.datasets.tree import Layout
 
 HW = (96, 48)
-DAY = draw_camera(3, 1, Modality.VISIBLE)
-NIGHT = draw_camera(3, 3, Modality.INFRARED)
+DAY = draw_camera(3, 1, Spectrum.VISIBLE)
+NIGHT = draw_camera(3, 3, Spectrum.NEAR_INFRARED)
+HEAT = draw_camera(3, 1, Spectrum.THERMAL)
+EVERY_CAMERA = pytest.mark.parametrize("camera", [DAY, NIGHT, HEAT], ids=list(Spectrum))
 
 
 def picture(person, camera, identity=0, image=0):
     return render(person, camera, picture_stream(3, identity, camera, image), HW)
+
+
+@cache
+def population():
+    return [draw_person(7, who) for who in range(200)]
 
 
 def digests(root):
@@ -49,7 +64,7 @@ def ids(path):
     return {int(number) for number in line.split(",")}
 
 
-@pytest.mark.parametrize("camera", [DAY, NIGHT], ids=["visible", "infrared"])
+@EVERY_CAMERA
 def test_a_picture_depends_on_its_key_alone(camera):
     first = picture(draw_person(3, 5), camera, identity=5)
     picture(draw_person(3, 6), camera, identity=6)
@@ -58,12 +73,13 @@ def test_a_picture_depends_on_its_key_alone(camera):
 
 def test_infrared_has_one_channel_and_visible_three():
     person = draw_person(3, 0)
-    day, night = picture(person, DAY), picture(person, NIGHT)
+    day, night, heat = (picture(person, camera) for camera in (DAY, NIGHT, HEAT))
     assert (day.shape, day.dtype) == ((*HW, 3), np.uint8)
     assert (night.shape, night.dtype) == (HW, np.uint8)
+    assert (heat.shape, heat.dtype) == (HW, np.uint8)
 
 
-@pytest.mark.parametrize("camera", [DAY, NIGHT], ids=["visible", "infrared"])
+@EVERY_CAMERA
 def test_the_identity_and_the_image_each_change_the_picture(camera):
     one, other = draw_person(3, 0), draw_person(3, 1)
     same_stream = picture(one, camera).astype(int) - picture(other, camera)
@@ -72,20 +88,30 @@ def test_the_identity_and_the_image_each_change_the_picture(camera):
     assert np.abs(next_image).mean() > 4
 
 
-@pytest.mark.parametrize("camera", [DAY, NIGHT], ids=["visible", "infrared"])
+@EVERY_CAMERA
 def test_the_background_does_not_know_who_stands_before_it(camera):
-    person = draw_person(3, 0)
-    body = person.body
+    """Glare and compression carry light over a figure's edge, in life too: both are off here."""
+    plain = replace(camera, quality=100, glare=0.0)
+    body = draw_person(3, 0).body
+    compared = 0
     for image in range(4):
-        corners = [
-            picture(replace(draw_person(3, who), body=body), camera, image=image)[:8, :8] for who in range(6)
-        ]
-        assert all(np.array_equal(corner, corners[0]) for corner in corners)
+        first, *others = (
+            take(
+                replace(draw_person(3, who), body=body), plain, picture_stream(3, 0, camera, image), (160, 80)
+            )
+            for who in range(5)
+        )
+        for other in others:
+            place = ~ndimage.binary_dilation(first.covered | other.covered, iterations=8)
+            change = np.abs(first.pixels.astype(int) - other.pixels)[place]
+            assert change.max(initial=0) <= 8
+            compared += int(place.sum())
+    assert compared > 5000
 
 
 def test_reflectance_at_night_does_not_follow_from_colour():
     cloths = (Part.UPPER, Part.LOWER, Part.SHOE, Part.BAG, Part.HAT, Part.UPPER_TRIM)
-    materials = [draw_person(0, who).materials[part] for who in range(300) for part in cloths]
+    materials = [person.materials[part] for person in population() for part in cloths]
     nir = np.array([material.nir for material in materials])
     colours = np.array([(*material.rgb, 1.0) for material in materials])
     weights = np.linalg.lstsq(colours, nir, rcond=None)[0]
@@ -94,38 +120,46 @@ def test_reflectance_at_night_does_not_follow_from_colour():
     assert explained < 0.1
 
 
-def test_a_picture_by_night_ignores_colour_and_one_by_day_ignores_reflectance():
+def test_each_spectrum_shows_its_own_property_of_a_material_and_no_other():
     person = draw_person(3, 0)
-    recoloured = tuple(Material((0.9, 0.1, 0.1), material.nir) for material in person.materials)
-    refibred = tuple(Material(material.rgb, 0.9) for material in person.materials)
-    assert np.array_equal(picture(replace(person, materials=recoloured), NIGHT), picture(person, NIGHT))
-    assert np.array_equal(picture(replace(person, materials=refibred), DAY), picture(person, DAY))
-    assert not np.array_equal(picture(replace(person, materials=refibred), NIGHT), picture(person, NIGHT))
+
+    def made(**change):
+        materials = tuple(replace(material, **change) for material in person.materials)
+        return replace(person, materials=materials)
+
+    changed = {Spectrum.VISIBLE: made(rgb=(0.9, 0.1, 0.1)), Spectrum.NEAR_INFRARED: made(nir=0.9)}
+    changed[Spectrum.THERMAL] = made(heat=0.05)
+    for camera in (DAY, NIGHT, HEAT):
+        for spectrum, other in changed.items():
+            alike = np.array_equal(picture(other, camera), picture(person, camera))
+            assert alike == (spectrum is not camera.spectrum)
 
 
-@pytest.mark.parametrize("camera", [DAY, NIGHT], ids=["visible", "infrared"])
+@EVERY_CAMERA
 @pytest.mark.parametrize("pattern", [pattern for pattern in Pattern if pattern is not Pattern.PLAIN])
-def test_a_pattern_shows_in_both_modalities(camera, pattern):
-    person = replace(draw_person(3, 0), bag=Bag.NONE)
-    worn = replace(person.top, cut=Upper.SWEATER, sleeve=1.9, opening=0.0)
+def test_a_pattern_shows_in_each_spectrum_where_its_cloths_differ(camera, pattern):
+    person = replace(draw_person(3, 0), bag=Bag.NONE, scarf=Scarf.NONE, item=Item.NONE)
+    worn = replace(person.top, cut=Upper.SWEATER)
     materials = list(person.materials)
-    materials[Part.UPPER] = Material((0.1, 0.1, 0.1), 0.9)
-    materials[Part.UPPER_TRIM] = Material((0.9, 0.9, 0.9), 0.2)
+    materials[Part.UPPER] = Material((0.1, 0.1, 0.1), 0.9, 0.1)
+    materials[Part.UPPER_TRIM] = Material((0.9, 0.9, 0.9), 0.2, 0.9)
 
     def taken(kind, image):
         top = replace(worn, weave=replace(worn.weave, pattern=kind, form=0))
         return picture(replace(person, top=top, materials=tuple(materials)), camera, image=image).astype(int)
 
-    changes = [np.abs(taken(pattern, image) - taken(Pattern.PLAIN, image)).max() for image in range(8)]
-    assert max(changes) > 30
+    changes = (np.abs(taken(pattern, image) - taken(Pattern.PLAIN, image)).max() for image in range(8))
+    assert any(change > 30 for change in changes)
 
 
-@pytest.mark.parametrize("camera", [DAY, NIGHT], ids=["visible", "infrared"])
+@EVERY_CAMERA
 @pytest.mark.parametrize(
     "wear",
     [
         *({"bag": bag} for bag in Bag),
         *({"hat": hat} for hat in Hat),
+        *({"scarf": scarf} for scarf in Scarf),
+        *({"item": item} for item in Item),
         *({"hair": hair} for hair in Hair),
         *({"top": cut} for cut in Upper),
         *({"bottom": cut} for cut in Lower),
@@ -135,15 +169,16 @@ def test_a_pattern_shows_in_both_modalities(camera, pattern):
 def test_every_kind_of_wear_can_be_drawn_and_seen(camera, wear):
     """A person of each kind exists in the population and looks unlike one of another kind."""
     name, kind = next(iter(wear.items()))
-    people = [draw_person(7, who) for who in range(120)]
-    worn = [getattr(person, name) for person in people]
+    worn = [getattr(person, name) for person in population()]
     kinds = [getattr(value, "cut", value) for value in worn]
     here = worn[kinds.index(kind)]
     other = next(value for value, its in zip(worn, kinds, strict=True) if its is not kind)
-    base = replace(people[0], hat=Hat.NONE, bag=Bag.NONE)
-    with_it = [picture(replace(base, **{name: here}), camera, image=image) for image in range(8)]
-    without = [picture(replace(base, **{name: other}), camera, image=image) for image in range(8)]
-    assert not all(np.array_equal(one, two) for one, two in zip(with_it, without, strict=True))
+    base = replace(population()[0], hat=Hat.NONE, bag=Bag.NONE, item=Item.NONE, scarf=Scarf.NONE)
+    pairs = (
+        [picture(replace(base, **{name: value}), camera, image=image) for value in (here, other)]
+        for image in range(8)
+    )
+    assert any(not np.array_equal(one, two) for one, two in pairs)
 
 
 def test_grey_pixels_do_not_find_a_person_in_the_other_modality():
@@ -155,6 +190,24 @@ def test_grey_pixels_do_not_find_a_person_in_the_other_modality():
 
     nearest = np.argmax(rows(NIGHT) @ rows(DAY).T, axis=1)
     assert np.mean(nearest == np.arange(60)) < 0.15
+
+
+def test_bare_skin_is_warmest_and_the_thicker_the_jacket_the_cooler_its_outside():
+    for person in population():
+        heats = [material.heat for material in person.materials]
+        assert max(heats) == heats[Part.SKIN] > 0.85
+        assert heats[Part.BAG] < heats[Part.SKIN] - 0.5
+    thickness = [person.top.bulk_m for person in population()]
+    warmth = [person.materials[Part.UPPER].heat for person in population()]
+    assert np.corrcoef(thickness, warmth)[0, 1] < -0.8
+
+
+def test_thermal_people_stand_out_from_a_place_that_keeps_still():
+    for who in range(8):
+        stream = picture_stream(3, who, HEAT, 0)
+        seen = take(draw_person(3, who), HEAT, stream, (160, 80))
+        apart = ~ndimage.binary_dilation(seen.covered, iterations=10)
+        assert seen.pixels[seen.covered].max() > seen.pixels[apart].max(initial=0) + 60
 
 
 @pytest.mark.parametrize("layout", Layout)
@@ -192,6 +245,10 @@ def test_sysu_layout(tmp_path):
 def test_regdb_layout(tmp_path):
     root = tmp_path / "tree"
     assert write_tree(root, Layout.REGDB, 6, 2, 0, image_hw=(32, 16)) == 6 * 2 * 2
+    with Image.open(root / "Thermal/1/t_00001_1.bmp") as image:
+        camera = draw_camera(0, 1, Spectrum.THERMAL)
+        shown = render(draw_person(0, 0), camera, picture_stream(0, 0, camera, 0), (32, 16))
+        assert np.array_equal(np.asarray(image), shown)
     halves = set()
     for split in range(1, 11):
         members = {}
@@ -297,6 +354,45 @@ def test_an_interrupted_tree_leaves_nothing(tmp_path):
         write_tree(out, Layout.SYSU, 4, 1, 0, image_hw=(32, 16), progress=stop)
     assert list(tmp_path.iterdir()) == [out]
     assert list(out.iterdir()) == []
+
+
+def test_the_pictures_of_a_track_are_steps_of_one_walk():
+    walk = draw_walk(picture_stream(3, 0, DAY, 0), 1.5)
+    steps = [walk.step(image) for image in range(4)]
+    turns = np.diff([step.heading for step in steps])
+    phases = np.diff([step.phase for step in steps])
+    assert np.allclose(turns, turns[0])
+    assert abs(turns[0]) <= 0.15
+    assert np.allclose(phases, phases[0])
+    assert phases[0] > 2 * np.pi
+    person = draw_person(3, 0)
+    drawn = [draw_pose(person, picture_stream(3, 0, DAY, image), steps[0]) for image in range(4)]
+    assert {(pose.heading, pose.phase) for pose in drawn} == {(steps[0].heading, steps[0].phase)}
+    free = [draw_pose(person, picture_stream(3, 0, DAY, image)) for image in range(4)]
+    assert len({pose.heading for pose in free}) == 4
+
+
+def test_a_site_draws_walks_and_a_tree_does_not(tmp_path):
+    """The same people by the same streams: only what the walk fixes differs."""
+    write_site(tmp_path / "site", 1, 2, 0, image_hw=(64, 32))
+    camera = draw_camera(0, 101, Spectrum.VISIBLE)
+    free = render(draw_person(0, 0), camera, picture_stream(0, 0, camera, 0), (64, 32))
+    shown = [np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "site/cam1").iterdir()]
+    assert min(np.abs(picture - free).mean() for picture in shown) > 3
+
+
+def test_a_contact_sheet_has_a_row_for_each_person_and_columns_for_each_spectrum():
+    sheet = draw_sheet(range(3, 5), 0, images_per_camera=1, image_hw=(64, 32))
+    assert (sheet.mode, sheet.size) == ("RGB", (6 * 32, 2 * 64))
+    pixels = np.asarray(sheet).astype(int)
+    colourful = np.ptp(pixels, axis=2).max(axis=0)
+    assert colourful[: 2 * 32].max() > 10
+    assert colourful[2 * 32 :].max() == 0
+    camera = draw_camera(0, 5, Spectrum.THERMAL)
+    last = render(draw_person(0, 4), camera, picture_stream(0, 4, camera, 0), (64, 32))
+    assert np.array_equal(pixels[64:, 5 * 32 :, 0], last)
+    with pytest.raises(InvalidInput, match="identities must be at least 1"):
+        draw_sheet(range(0), 0)
 
 
 def test_an_unknown_first_identity_is_refused(tmp_path):

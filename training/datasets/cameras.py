@@ -1,23 +1,38 @@
-"""Synthetic cameras: the place a camera looks at, its light, and what its lens and sensor do.
+"""Synthetic cameras: their light, and what their lens and sensor do.
 
 Nothing here knows who is in a picture.
 """
 
+import io
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
+from scipy import ndimage
 
 from index.space import Modality
 from training.datasets.canvas import F32, Point
-from training.datasets.people import generator
+from training.datasets.chance import generator
 
 _PLACE_STREAM = 11
 _SENSOR_STREAM = 12
-_SCENE_SIDE = 400
+
+
+class Spectrum(StrEnum):
+    """What a camera's sensor receives."""
+
+    VISIBLE = "visible"
+    NEAR_INFRARED = "near-infrared"
+    THERMAL = "thermal"
+
+    @property
+    def modality(self) -> Modality:
+        """The modality that its pictures belong to."""
+        return Modality.VISIBLE if self is Spectrum.VISIBLE else Modality.INFRARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,242 +41,272 @@ class Camera:
 
     Attributes:
         seed: The site that it belongs to.
-        number: Its number there; one number is one place, whichever the modality.
-        modality: Visible light, or near infrared with its own lamp.
+        number: Its number there; one number is one place, whatever the spectrum.
+        spectrum: Visible light, near infrared with its own lamp, or the heat of things.
         pitch: Sine of the angle by which it looks down.
         light: Direction towards the main light, in view coordinates.
         ambient: Share of light that comes from everywhere.
         gain: Exposure for each channel: colour cast and brightness (all equal in infrared).
         gamma: Tone curve; above 1 darkens.
-        sharpness: Share of the output resolution that lens and distance leave, 0 to 1.
+        resolution: Share of the crop's resolution that the sensor gives the nearest people.
+        blur: Radius of the lens's blur, in the sensor's pixels.
+        quality: Quality of its JPEG compression.
         noise: Standard deviation of the sensor's noise, of full scale 1.
         vignette: Light lost in the corners, 0 to 1.
         lamp: Where the lamp points, as shares of width and height.
-        fall_off: Light lost with the distance from there, 0 in visible light.
-        haze: Light added everywhere.
+        fall_off: Light lost with the distance from there, 0 without a lamp.
+        reach: Light, or warmth, that the place behind a person shows, 1 in visible light.
+        glare: How far bright things spill over, and the lamp's own veil, 0 in visible light.
+        haze: Light added everywhere; in thermal, the warmth of the surroundings.
     """
 
     seed: int
     number: int
-    modality: Modality
+    spectrum: Spectrum
     pitch: float
     light: Point
     ambient: float
     gain: tuple[float, float, float]
     gamma: float
-    sharpness: float
+    resolution: float
+    blur: float
+    quality: int
     noise: float
     vignette: float
     lamp: tuple[float, float]
     fall_off: float
+    reach: float
+    glare: float
     haze: float
 
+    @property
+    def modality(self) -> Modality:
+        """The modality of its pictures."""
+        return self.spectrum.modality
 
-def draw_camera(seed: int, number: int, modality: Modality) -> Camera:
+
+# The lowest value of a property, and how far above it the highest lies.
+_Span = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sensor:
+    """What the cameras of a spectrum have in common; fields are as ``Camera``'s.
+
+    Attributes:
+        around: Spread of the light's direction, in radians.
+        above: Height of the light against its distance.
+        cast: Largest colour cast of a channel.
+    """
+
+    around: float
+    above: float
+    cast: float
+    ambient: _Span
+    gain: _Span
+    gamma: _Span
+    resolution: _Span
+    blur: _Span
+    quality: _Span
+    noise: _Span
+    vignette: _Span
+    fall_off: _Span
+    reach: _Span
+    glare: _Span
+    haze: _Span
+
+
+_SENSORS = {
+    Spectrum.VISIBLE: _Sensor(
+        around=2.6,
+        above=0.75,
+        cast=0.06,
+        ambient=(0.35, 0.35),
+        gain=(0.85, 0.40),
+        gamma=(0.80, 0.45),
+        resolution=(0.62, 0.38),
+        blur=(0.2, 0.5),
+        quality=(45, 45),
+        noise=(0.006, 0.016),
+        vignette=(0.10, 0.30),
+        fall_off=(0.0, 0.0),
+        reach=(1.0, 0.0),
+        glare=(0.0, 0.0),
+        haze=(0.01, 0.06),
+    ),
+    Spectrum.NEAR_INFRARED: _Sensor(
+        around=0.5,
+        above=0.12,
+        cast=0.0,
+        ambient=(0.18, 0.20),
+        gain=(0.72, 0.40),
+        gamma=(0.80, 0.45),
+        resolution=(0.62, 0.38),
+        blur=(0.2, 0.5),
+        quality=(45, 45),
+        noise=(0.012, 0.030),
+        vignette=(0.10, 0.30),
+        fall_off=(0.35, 0.5),
+        reach=(0.30, 0.60),
+        glare=(0.10, 0.30),
+        haze=(0.01, 0.06),
+    ),
+    Spectrum.THERMAL: _Sensor(
+        around=0.0,
+        above=0.0,
+        cast=0.0,
+        ambient=(0.60, 0.25),
+        gain=(0.75, 0.75),
+        gamma=(0.75, 0.55),
+        resolution=(0.40, 0.40),
+        blur=(0.4, 0.7),
+        quality=(65, 30),
+        noise=(0.003, 0.010),
+        vignette=(0.0, 0.10),
+        fall_off=(0.0, 0.0),
+        reach=(0.06, 0.30),
+        glare=(0.05, 0.45),
+        haze=(0.02, 0.28),
+    ),
+}
+
+
+def draw_camera(seed: int, number: int, spectrum: Spectrum) -> Camera:
     """Draw one camera.
 
     Args:
         seed: The site, at least 0; another seed is another site with other places.
         number: Which of its cameras, at least 0.
-        modality: What the camera sees by.
+        spectrum: What the camera sees by.
 
     Returns:
         The camera; equal for equal arguments on every machine.
     """
-    modality = Modality(modality)
-    infrared = modality is Modality.INFRARED
-    pitch = float(generator(seed, _PLACE_STREAM, number).uniform(0.04, 0.30))
-    rng = generator(seed, _SENSOR_STREAM, number, int(infrared))
-    light, ambient, level, gamma, sharpness, noise, vignette, lamp_x, lamp_y, haze = rng.random(10).tolist()
-    cast = rng.uniform(-0.07, 0.07, 3) if not infrared else np.zeros(3)
-    gain = (1.0 + cast) * (0.85 + 0.40 * level)
-    around = (light - 0.5) * (0.5 if infrared else 2.6)
+    spectrum = Spectrum(spectrum)
+    sensor = _SENSORS[spectrum]
+    pitch = float(place_stream(seed, number).uniform(0.04, 0.30))
+    rng = sensor_stream(seed, number, spectrum)
+    light, ambient, level, gamma, resolution, noise, vignette, lamp_x, lamp_y, haze = rng.random(10).tolist()
+    blur, quality, reach, glare = rng.random(4).tolist()
+    red, green, blue = (
+        (1.0 + rng.uniform(-sensor.cast, sensor.cast, 3)) * _along(sensor.gain, level)
+    ).tolist()
+    around = (light - 0.5) * sensor.around
     return Camera(
         seed=seed,
         number=number,
-        modality=modality,
+        spectrum=spectrum,
         pitch=pitch,
-        light=(math.sin(around), 0.12 if infrared else 0.75, math.cos(around)),
-        ambient=0.18 + 0.20 * ambient if infrared else 0.35 + 0.35 * ambient,
-        gain=(float(gain[0]), float(gain[1]), float(gain[2])),
-        gamma=0.80 + 0.45 * gamma,
-        sharpness=0.55 + 0.40 * sharpness,
-        noise=0.014 + 0.028 * noise if infrared else 0.008 + 0.016 * noise,
-        vignette=0.10 + 0.30 * vignette,
+        light=(math.sin(around), sensor.above, math.cos(around)),
+        ambient=_along(sensor.ambient, ambient),
+        gain=(red, green, blue),
+        gamma=_along(sensor.gamma, gamma),
+        resolution=_along(sensor.resolution, resolution),
+        blur=_along(sensor.blur, blur),
+        quality=int(_along(sensor.quality, quality)),
+        noise=_along(sensor.noise, noise),
+        vignette=_along(sensor.vignette, vignette),
         lamp=(0.3 + 0.4 * lamp_x, 0.25 + 0.35 * lamp_y),
-        fall_off=0.45 + 0.5 * lamp_x if infrared else 0.0,
-        haze=0.01 + 0.06 * haze,
+        fall_off=_along(sensor.fall_off, lamp_x),
+        reach=_along(sensor.reach, reach),
+        glare=_along(sensor.glare, glare),
+        haze=_along(sensor.haze, haze),
     )
 
 
-class _Scene:
-    """Draws the place of one camera: geometry by the place, reflectances by the modality."""
-
-    def __init__(self, camera: Camera) -> None:
-        infrared = camera.modality is Modality.INFRARED
-        self._shape = generator(camera.seed, _PLACE_STREAM, camera.number, 1)
-        self._tone = generator(camera.seed, _SENSOR_STREAM, camera.number, int(infrared), 1)
-        self._image = Image.new("L" if infrared else "RGB", (_SCENE_SIDE, _SCENE_SIDE))
-        self._pen = ImageDraw.Draw(self._image)
-        self._infrared = infrared
-        self._ground = int(_SCENE_SIDE * self._shape.uniform(0.50, 0.66))
-
-    def _shade(self, low: int = 40, high: int = 200, colour: float = 0.25) -> int | tuple[int, int, int]:
-        level = float(self._tone.uniform(low, high))
-        tint = self._tone.uniform(-colour, colour, 3)
-        if self._infrared:
-            return int(level)
-        red, green, blue = (int(np.clip(level * (1 + value), 0, 255)) for value in tint)
-        return (red, green, blue)
-
-    def draw(self) -> Image.Image:
-        if self._shape.random() < 0.5:
-            self._draw_hall()
-        else:
-            self._draw_street()
-        self._draw_floor()
-        for _ in range(int(self._shape.integers(3, 8))):
-            self._draw_clutter()
-        return self._grained().filter(ImageFilter.GaussianBlur(1.2))
-
-    def _draw_hall(self) -> None:
-        side = _SCENE_SIDE
-        self._pen.rectangle((0, 0, side, self._ground), fill=self._shade(110, 225, 0.12))
-        if self._shape.random() < 0.6:
-            dado = self._ground - int(self._shape.integers(40, 110))
-            self._pen.rectangle((0, dado, side, self._ground), fill=self._shade(60, 190, 0.2))
-        x = int(self._shape.integers(-30, 40))
-        while x < side:
-            width = int(self._shape.integers(36, 80))
-            top = int(self._shape.integers(20, 120))
-            low = self._ground if self._shape.random() < 0.5 else top + int(self._shape.integers(30, 90))
-            self._pen.rectangle((x, top, x + width, low), fill=self._shade(), outline=self._shade(), width=3)
-            x += width + int(self._shape.integers(25, 110))
-
-    def _draw_street(self) -> None:
-        side = _SCENE_SIDE
-        self._pen.rectangle((0, 0, side, self._ground), fill=self._shade(150, 235, 0.08))
-        x = 0
-        while x < side:
-            width = int(self._shape.integers(70, 170))
-            top = int(self._shape.integers(0, 90))
-            self._pen.rectangle((x, top, x + width, self._ground), fill=self._shade(60, 180, 0.2))
-            pane = self._shade(30, 210, 0.15)
-            step_x, step_y = (int(value) for value in self._shape.integers(24, 44, 2))
-            for left in range(x + 8, x + width - 14, step_x):
-                for up in range(top + 10, self._ground - 24, step_y):
-                    self._pen.rectangle((left, up, left + step_x // 2, up + step_y // 2), fill=pane)
-            x += width
-        for _ in range(int(self._shape.integers(0, 4))):
-            self._draw_bush()
-
-    def _draw_bush(self) -> None:
-        x, radius = int(self._shape.integers(0, _SCENE_SIDE)), int(self._shape.integers(20, 60))
-        for _ in range(14):
-            dx, dy = (int(value) for value in self._shape.normal(0, radius * 0.5, 2))
-            size = int(self._shape.integers(8, 22))
-            level = int(self._tone.integers(120, 220) if self._infrared else self._tone.integers(40, 110))
-            fill = level if self._infrared else (level // 2, level, level // 3)
-            y = self._ground - radius // 2 + dy
-            self._pen.ellipse((x + dx - size, y - size, x + dx + size, y + size), fill=fill)
-
-    def _draw_floor(self) -> None:
-        side, ground = _SCENE_SIDE, self._ground
-        self._pen.rectangle((0, ground, side, side), fill=self._shade(60, 190, 0.12))
-        line = self._shade(60, 200, 0.1)
-        vanish, spacing = int(self._shape.integers(0, side)), int(self._shape.integers(50, 140))
-        if self._shape.random() < 0.65:
-            for x in range(-3 * side, 4 * side, spacing):
-                self._pen.line((vanish + (x - vanish) // 4, ground, x, side), fill=line, width=2)
-            y, gap = ground, 8.0
-            while y < side:
-                self._pen.line((0, y, side, y), fill=line, width=1)
-                y, gap = int(y + gap), gap * 1.35
-        else:
-            for _ in range(3):
-                y = int(self._shape.integers(ground, side))
-                self._pen.line((0, y, side, y + int(self._shape.integers(-40, 40))), fill=line, width=5)
-
-    def _draw_clutter(self) -> None:
-        x = int(self._shape.integers(0, _SCENE_SIDE))
-        if self._shape.random() < 0.5:
-            width = int(self._shape.integers(3, 12))
-            self._pen.rectangle((x, 0, x + width, self._ground + 30), fill=self._shade())
-            return
-        width, height = (int(value) for value in self._shape.integers(16, 70, 2))
-        low = self._ground + int(self._shape.integers(0, 30))
-        self._pen.rectangle(
-            (x, low - height, x + width, low), fill=self._shade(), outline=self._shade(20, 120), width=2
-        )
-
-    def _grained(self) -> Image.Image:
-        """Uneven light over the place: blotches of two sizes."""
-        pixels = np.asarray(self._image, dtype=np.float32)
-        for cells, strength in ((5, 0.10), (60, 0.04)):
-            coarse = self._tone.normal(1.0, strength, (cells, cells)).astype(np.float32)
-            blotch = np.asarray(Image.fromarray(coarse).resize(self._image.size, Image.Resampling.BICUBIC))
-            pixels = pixels * (blotch if self._infrared else blotch[:, :, None])
-        return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+def _along(span: _Span, share: float) -> float:
+    return span[0] + span[1] * share
 
 
-@lru_cache(maxsize=64)
-def _scene(camera: Camera) -> Image.Image:
-    return _Scene(camera).draw()
+def place_stream(seed: int, number: int, *key: int) -> np.random.Generator:
+    """The random numbers of a camera's place, whatever its spectrum; ``key`` tells uses apart."""
+    return generator(seed, _PLACE_STREAM, number, *key)
 
 
-def background(camera: Camera, rng: np.random.Generator, image_hw: tuple[int, int]) -> F32:
-    """Cut a view of the camera's place, without anyone in it.
-
-    Args:
-        camera: Whose place.
-        rng: The picture's stream; three numbers are used.
-        image_hw: Height and width in pixels.
-
-    Returns:
-        float32 (H, W, 3) in visible light or (H, W, 1) in infrared, reflected light 0 to 1.
-    """
-    size, across, down = rng.random(3).tolist()
-    height = _SCENE_SIDE * (0.50 + 0.22 * size)
-    width = min(height * image_hw[1] / image_hw[0], _SCENE_SIDE)
-    left = across * (_SCENE_SIDE - width)
-    top = (0.35 + 0.65 * down) * (_SCENE_SIDE - height)
-    view = _scene(camera).resize(
-        (image_hw[1], image_hw[0]), Image.Resampling.BILINEAR, box=(left, top, left + width, top + height)
-    )
-    pixels = np.asarray(view, dtype=np.float32) / 255.0
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+def sensor_stream(seed: int, number: int, spectrum: Spectrum, *key: int) -> np.random.Generator:
+    """The random numbers of a camera's sensor; ``key`` tells uses apart."""
+    return generator(seed, _SENSOR_STREAM, number, list(Spectrum).index(spectrum), *key)
 
 
-@lru_cache(maxsize=64)
-def _illumination(camera: Camera, image_hw: tuple[int, int]) -> F32:
-    """Light over the picture from lens and lamp, (H, W, 1)."""
-    y, x = np.meshgrid(np.linspace(0, 1, image_hw[0]), np.linspace(0, 1, image_hw[1]), indexing="ij")
-    corner = ((x - 0.5) ** 2 + (y - 0.5) ** 2) / 0.5
-    spot = (0.7 * (x - camera.lamp[0])) ** 2 + (y - camera.lamp[1]) ** 2
-    lit = (1 - camera.vignette * corner) * (1 - camera.fall_off * np.minimum(spot * 1.4, 1.0))
-    return lit.astype(np.float32)[:, :, None]
-
-
-def expose(camera: Camera, radiance: F32, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Take the picture: illumination, lens blur, sensor noise and tone curve.
+def native_hw(camera: Camera, rng: np.random.Generator, image_hw: tuple[int, int]) -> tuple[int, int]:
+    """How many pixels the sensor spends on a person, whom it sees near or far.
 
     Args:
         camera: The camera.
-        radiance: float32 (H, W, 3) in visible light or (H, W, 1) in infrared, about 0 to 1.
+        rng: The picture's stream; one number is used.
+        image_hw: Height and width of the crop that the pixels are resized to.
+
+    Returns:
+        Height and width, each at least 16.
+    """
+    share = camera.resolution * (0.62 + 0.38 * float(rng.random()))
+    return (max(16, round(image_hw[0] * share)), max(16, round(image_hw[1] * share)))
+
+
+@lru_cache(maxsize=256)
+def _corners(vignette: float, hw: tuple[int, int]) -> F32:
+    """Light that the lens loses towards the corners, (H, W)."""
+    y, x = np.meshgrid(np.linspace(0, 1, hw[0]), np.linspace(0, 1, hw[1]), indexing="ij")
+    corner = ((x - 0.5) ** 2 + (y - 0.5) ** 2) / 0.5
+    return (1 - vignette * corner).astype(np.float32)
+
+
+def _lamp(camera: Camera, hw: tuple[int, int], aside: float, up: float) -> F32:
+    """Light of a night camera's lamp over the crop, (H, W): a person is rarely in the middle of it."""
+    x = (np.arange(hw[1], dtype=np.float32) + 0.5) / hw[1] - (camera.lamp[0] + 0.6 * (aside - 0.5))
+    y = (np.arange(hw[0], dtype=np.float32) + 0.5) / hw[0] - (camera.lamp[1] + 0.4 * (up - 0.5))
+    spot = 0.7 * (x * x)[None, :] + 1.3 * (y * y)[:, None]
+    return np.asarray(1 - camera.fall_off * np.minimum(spot * 1.6, 1.0), dtype=np.float32)
+
+
+def expose(
+    camera: Camera, radiance: F32, rng: np.random.Generator, image_hw: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Take the picture: illumination, glare, blur, noise, tone curve, compression, and the crop's size.
+
+    Args:
+        camera: The camera.
+        radiance: float32 (h, w, 3) in visible light or (h, w, 1) in infrared, about 0 to 1.
         rng: The picture's stream of random numbers.
+        image_hw: Height and width of the crop in pixels.
 
     Returns:
         uint8 (H, W, 3) in visible light, (H, W) in infrared.
     """
     height, width, channels = radiance.shape
-    level, distance = rng.random(2).tolist()
-    gain = np.array(camera.gain[:channels], dtype=np.float32) * (0.88 + 0.24 * level)
-    picture = radiance * _illumination(camera, (height, width)) * gain + camera.haze
-    picture = _softened(picture, camera.sharpness * (0.75 + 0.25 * distance))
+    level, focus, motion, aside, up = rng.random(5).tolist()
+    gain = np.array(camera.gain[:channels], dtype=np.float32) * (0.78 + 0.44 * level)
+    light = _corners(camera.vignette, (height, width))
+    if camera.fall_off:
+        light = light * _lamp(camera, (height, width), aside, up)
+    picture = radiance * light[:, :, None] * gain + camera.haze
+    if camera.glare:
+        picture = _glared(picture, camera.glare, light)
+    picture = _blurred(picture, camera.blur * (0.6 + 0.8 * focus * focus), 3 if motion > 0.85 else 1)
     picture += camera.noise * rng.standard_normal(picture.shape, dtype=np.float32)
     np.clip(picture, 0.0, 1.0, out=picture)
     codes = _tone_curve(camera.gamma)[(picture * 1023.0).astype(np.uint16)]
-    return codes if channels == 3 else codes[:, :, 0]
+    return _delivered(codes if channels == 3 else codes[:, :, 0], camera.quality, image_hw)
+
+
+def _glared(picture: F32, glare: float, light: F32) -> F32:
+    """Spill the brightest places over their surroundings, and lay the lamp's veil over its spot."""
+    bright = np.clip(picture[:, :, 0] - 0.75, 0.0, 0.5)
+    size = max(3, picture.shape[0] // 8)
+    spill = ndimage.uniform_filter(ndimage.uniform_filter(bright, size), size)
+    veil = 0.25 * glare * np.clip(light - 0.7, 0.0, 0.3)
+    return np.asarray(picture + (3.0 * glare * spill + veil)[:, :, None], dtype=np.float32)
+
+
+def _blurred(picture: F32, radius: float, motion: int) -> F32:
+    """Blur by the lens's radius and over a number of columns, in pixels."""
+    height, width, channels = picture.shape
+    codes = (np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
+    image = Image.fromarray(codes if channels == 3 else codes[:, :, 0])
+    image = image.filter(ImageFilter.GaussianBlur(radius))
+    if motion > 1:
+        image = image.filter(ImageFilter.BoxBlur((motion / 2, 0)))
+    return (np.asarray(image, dtype=np.float32) / 255.0).reshape(height, width, channels)
 
 
 @lru_cache(maxsize=64)
@@ -269,11 +314,10 @@ def _tone_curve(gamma: float) -> NDArray[np.uint8]:
     return np.round(255.0 * np.linspace(0.0, 1.0, 1024) ** gamma).astype(np.uint8)
 
 
-def _softened(picture: F32, share: float) -> F32:
-    """Lose detail: resample to a share of the resolution and back."""
-    height, width, channels = picture.shape
-    small = (max(1, round(width * share)), max(1, round(height * share)))
-    codes = (np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
-    image = Image.fromarray(codes if channels == 3 else codes[:, :, 0])
-    image = image.resize(small, Image.Resampling.BILINEAR).resize((width, height), Image.Resampling.BILINEAR)
-    return (np.asarray(image, dtype=np.float32) / 255.0).reshape(height, width, channels)
+def _delivered(codes: NDArray[np.uint8], quality: int, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Compress and decompress as the camera's stream does, then resize to the crop."""
+    buffer = io.BytesIO()
+    Image.fromarray(codes).save(buffer, "jpeg", quality=quality)
+    buffer.seek(0)
+    with Image.open(buffer) as image:
+        return np.asarray(image.resize((image_hw[1], image_hw[0]), Image.Resampling.BICUBIC))

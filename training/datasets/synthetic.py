@@ -19,16 +19,20 @@ from PIL import Image
 
 from index.errors import InvalidInput
 from index.space import Modality
-from training.datasets.cameras import Camera, draw_camera
-from training.datasets.people import Person, draw_person, generator
+from training.datasets.cameras import Camera, Spectrum, draw_camera
+from training.datasets.chance import generator
+from training.datasets.people import Person, draw_person
+from training.datasets.poses import Step, draw_walk
 from training.datasets.rendering import render
 from training.datasets.tree import LLCM_CAMERAS, SYSU_CAMERAS, Layout
 
 __all__ = [
     "Camera",
     "Person",
+    "Spectrum",
     "draw_camera",
     "draw_person",
+    "draw_sheet",
     "picture_stream",
     "render",
     "write_site",
@@ -40,21 +44,38 @@ Progress = Callable[[int, int], None]
 _PICTURE_STREAM = 21
 _SPLIT_STREAM = 22
 _SITE_STREAM = 23
+_TRACK_STREAM = 24
+_TRACK_INTERVAL_S = 1.5
 _REGDB_SPLITS = 10
 # Beyond the cameras of every tree: a site of the same seed has places that no encoder trained on.
-_SITE_CAMERAS = {101: Modality.VISIBLE, 102: Modality.VISIBLE, 103: Modality.INFRARED, 104: Modality.INFRARED}
+_SITE_CAMERAS = {
+    101: Spectrum.VISIBLE,
+    102: Spectrum.VISIBLE,
+    103: Spectrum.NEAR_INFRARED,
+    104: Spectrum.NEAR_INFRARED,
+}
+_SHEET_CAMERAS = (
+    (Spectrum.VISIBLE, 1),
+    (Spectrum.VISIBLE, 2),
+    (Spectrum.NEAR_INFRARED, 3),
+    (Spectrum.NEAR_INFRARED, 6),
+    (Spectrum.THERMAL, 1),
+    (Spectrum.THERMAL, 5),
+)
+_BY_LIGHT = {Modality.VISIBLE: Spectrum.VISIBLE, Modality.INFRARED: Spectrum.NEAR_INFRARED}
 _SITE_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 _MANIFEST = ("filename", "camera_id", "modality", "captured_at", "image_id", "person_id", "track_id")
 
 
 @dataclass(frozen=True, slots=True)
 class _Shot:
-    """One picture to take: its path in the tree, who (from 0), by which camera, which of theirs."""
+    """One picture to take: its path, who (from 0), by which camera, which of theirs, where in a walk."""
 
     path: str
     identity: int
     camera: Camera
     image: int
+    step: Step | None = None
 
 
 def picture_stream(seed: int, identity: int, camera: Camera, image: int) -> np.random.Generator:
@@ -69,8 +90,38 @@ def picture_stream(seed: int, identity: int, camera: Camera, image: int) -> np.r
     Returns:
         A fresh generator; equal arguments give equal numbers, others independent ones.
     """
-    infrared = int(camera.modality is Modality.INFRARED)
-    return generator(seed, _PICTURE_STREAM, identity, camera.number, infrared, image)
+    spectrum = list(Spectrum).index(camera.spectrum)
+    return generator(seed, _PICTURE_STREAM, identity, camera.number, spectrum, image)
+
+
+def draw_sheet(
+    identities: range, seed: int, *, images_per_camera: int = 2, image_hw: tuple[int, int] = (160, 80)
+) -> Image.Image:
+    """Draw a contact sheet: a row for each person, columns by two cameras of each spectrum.
+
+    Args:
+        identities: Whom to show, counted from 0.
+        seed: Draws people, cameras and pictures, at least 0.
+        images_per_camera: Pictures of each person by each camera, at least 1.
+        image_hw: Height and width of each picture in pixels.
+
+    Returns:
+        An RGB picture: visible on the left, near infrared in the middle, thermal on the right.
+
+    Raises:
+        InvalidInput: Nobody is asked for, or a number is too small.
+    """
+    _check_numbers(len(identities), 1, images_per_camera, seed, image_hw)
+    height, width = image_hw
+    cameras = [draw_camera(seed, number, spectrum) for spectrum, number in _SHEET_CAMERAS]
+    columns = [(camera, image) for camera in cameras for image in range(images_per_camera)]
+    sheet = Image.new("RGB", (width * len(columns), height * len(identities)))
+    for row, identity in enumerate(identities):
+        for column, (camera, image) in enumerate(columns):
+            stream = picture_stream(seed, identity, camera, image)
+            pixels = render(_person(seed, identity), camera, stream, image_hw)
+            sheet.paste(Image.fromarray(pixels).convert("RGB"), (column * width, row * height))
+    return sheet
 
 
 def write_tree(
@@ -85,8 +136,8 @@ def write_tree(
 ) -> int:
     """Write a data set tree of synthetic people, complete or not at all.
 
-    Every identity is seen by every camera of the layout: six in SYSU-MM01's, one of each modality in
-    RegDB's, nine that see by day and by night in LLCM's.
+    Every identity is seen by every camera of the layout: six in SYSU-MM01's (near infrared by night),
+    one visible and one thermal in RegDB's, nine that see by day and in near infrared in LLCM's.
 
     Args:
         out: Where to; absent or an empty folder.
@@ -199,9 +250,11 @@ def _person(seed: int, identity: int) -> Person:
 def _take(folder: Path, shot: _Shot, seed: int, image_hw: tuple[int, int]) -> None:
     """Render one picture and write it in the format of its suffix."""
     stream = picture_stream(seed, shot.identity, shot.camera, shot.image)
-    picture = Image.fromarray(render(_person(seed, shot.identity), shot.camera, stream, image_hw))
+    pixels = render(_person(seed, shot.identity), shot.camera, stream, image_hw, shot.step)
+    picture = Image.fromarray(pixels)
     path = folder / shot.path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True)
     if path.suffix == ".jpg":
         picture.save(path, quality=90)
     else:
@@ -228,18 +281,22 @@ def _plan_sysu(folder: Path, identities: int, images: int, seed: int) -> list[_S
         _write_lines(folder / "exp" / f"{name}_id.txt", [ids])
     return [
         _Shot(f"cam{number}/{identity + 1:04d}/{image + 1:04d}.jpg", identity, camera, image)
-        for number, camera in ((n, draw_camera(seed, n, modality)) for n, modality in SYSU_CAMERAS.items())
+        for number, camera in _sysu_cameras(seed)
         for identity in range(identities)
         for image in range(images)
     ]
 
 
+def _sysu_cameras(seed: int) -> list[tuple[int, Camera]]:
+    return [(n, draw_camera(seed, n, _BY_LIGHT[modality])) for n, modality in SYSU_CAMERAS.items()]
+
+
 def _plan_regdb(folder: Path, identities: int, images: int, seed: int) -> list[_Shot]:
     """Write RegDB's ten splits, half the identities to each side; return its pictures."""
-    folders = {Modality.VISIBLE: "Visible", Modality.INFRARED: "Thermal"}
+    folders = {Spectrum.VISIBLE: "Visible", Spectrum.THERMAL: "Thermal"}
     shots: list[_Shot] = []
-    for modality, name in folders.items():
-        camera, letter = draw_camera(seed, 1, modality), name[0].lower()
+    for spectrum, name in folders.items():
+        camera, letter = draw_camera(seed, 1, spectrum), name[0].lower()
         of = [
             [
                 _Shot(
@@ -269,8 +326,8 @@ def _plan_llcm(folder: Path, identities: int, images: int, seed: int) -> list[_S
     test, train = sorted(order[:held_out]), sorted(order[held_out:])
     _write_lines(folder / "idx" / "test_id.txt", [",".join(str(identity + 1) for identity in test)])
     shots: list[_Shot] = []
-    for modality, short in ((Modality.VISIBLE, "vis"), (Modality.INFRARED, "nir")):
-        cameras = [draw_camera(seed, number, modality) for number in LLCM_CAMERAS]
+    for spectrum, short in ((Spectrum.VISIBLE, "vis"), (Spectrum.NEAR_INFRARED, "nir")):
+        cameras = [draw_camera(seed, number, spectrum) for number in LLCM_CAMERAS]
         lines: list[str] = []
         for label, identity in enumerate(train):
             taken = [shot for camera in cameras for shot in _llcm_shots(short, identity, camera, images)]
@@ -299,15 +356,18 @@ def _plan_site(identities: int, images: int, seed: int, first_identity: int) -> 
     rng = generator(seed, _SITE_STREAM, first_identity)
     numbers = iter(rng.choice(10**8, identities * images * len(_SITE_CAMERAS), replace=False).tolist())
     visits: list[_Visit] = []
-    for place, (number, modality) in enumerate(_SITE_CAMERAS.items(), start=1):
-        camera = draw_camera(seed, number, modality)
-        opens_h, hours = (8, 9) if modality is Modality.VISIBLE else (21, 7)
+    for place, (number, spectrum) in enumerate(_SITE_CAMERAS.items(), start=1):
+        camera = draw_camera(seed, number, spectrum)
+        opens_h, hours = (8, 9) if spectrum is Spectrum.VISIBLE else (21, 7)
         starts = _SITE_DAY + timedelta(hours=opens_h)
         seconds = rng.uniform(0, hours * 3600 - 2 * images, identities).round(1)
         for track, who in enumerate(np.argsort(seconds, kind="stable").tolist(), start=1):
+            identity = first_identity + who
+            walk = draw_walk(generator(seed, _TRACK_STREAM, identity, number), _TRACK_INTERVAL_S)
             for image in range(images):
-                moment = starts + timedelta(seconds=float(seconds[who]) + 1.5 * image)
-                shot = _Shot(f"cam{place}/{next(numbers):08d}.jpg", first_identity + who, camera, image)
+                moment = starts + timedelta(seconds=float(seconds[who]) + _TRACK_INTERVAL_S * image)
+                path = f"cam{place}/{next(numbers):08d}.jpg"
+                shot = _Shot(path, identity, camera, image, walk.step(image))
                 visits.append((moment, shot, f"cam{place}-track{track:04d}"))
     return sorted(visits, key=lambda visit: (visit[0], visit[1].path))
 
