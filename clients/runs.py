@@ -25,7 +25,10 @@ def run_training(options: TrainOptions) -> None:
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("{task.fields[values]}"), console=console) as progress:
-        best = train(options, _Reporter(progress))
+        reporter = _Reporter(progress)
+        best = train(options, reporter)
+    if reporter.step < reporter.steps:
+        console.print(f"stopped at step {reporter.step} of {reporter.steps}; add --resume to go on")
     print(f"best checkpoint: {best}")
 
 
@@ -39,9 +42,11 @@ class _Reporter:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
+        self.step, self.steps = 0, 0
 
     def __call__(self, event: Event) -> None:
         values = event.values
+        self.step, self.steps = event.step, event.steps
         if event.run:
             described = "\n".join(f"{name}: {text}" for name, text in event.run.items())
             self._progress.console.print(described, soft_wrap=True)

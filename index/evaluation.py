@@ -231,7 +231,8 @@ def combine_reports(reports: Sequence[EvaluationReport]) -> EvaluationReport:
         reports: At least one.
 
     Raises:
-        InvalidInput: There is none, or they are not of one test: protocol, direction, shots and draws.
+        InvalidInput: There is none, one was given twice, or they are not of one test: protocol, direction,
+            shots and draws.
     """
     if not reports:
         raise InvalidInput("there is no report to combine")
@@ -239,9 +240,10 @@ def combine_reports(reports: Sequence[EvaluationReport]) -> EvaluationReport:
     for report in reports[1:]:
         if _test(report) != _test(first):
             raise InvalidInput(
-                f"only reports of one test have a mean; got {_test(first)} and {_test(report)} "
-                "(protocol, query modality, shots, draws)"
+                f"only reports of one test have a mean; got {_in_words(first)}, and {_in_words(report)}"
             )
+        if reports.count(report) > 1:
+            raise InvalidInput("one report was given twice; a mean counts each once")
     trials = [trial for report in reports for trial in report.trials]
     return replace(
         first,
@@ -254,6 +256,12 @@ def combine_reports(reports: Sequence[EvaluationReport]) -> EvaluationReport:
 def _test(report: EvaluationReport) -> tuple[str, str, int | None, str | None]:
     draws = None if report.draws is None else str(report.draws)
     return report.protocol, str(report.query_modality), report.shots, draws
+
+
+def _in_words(report: EvaluationReport) -> str:
+    protocol, asking, shots, draws = _test(report)
+    drawn = "" if shots is None else f" with {shots} shot{'s' if shots > 1 else ''}, {draws} draws"
+    return f"{protocol} asked by {asking} images{drawn}"
 
 
 _Closed = TypeVar("_Closed", bound=StrEnum)

@@ -33,6 +33,7 @@ class Checkpoint:
         seed: Of all draws.
         start: What the weights started from, in words.
         training_set: What it is trained on, in words.
+        pretrained: The encoder's parameters, by name, that started from weights; they have their own rate.
         scaler: State of the loss scaling that fp16 needs; empty otherwise.
     """
 
@@ -49,6 +50,7 @@ class Checkpoint:
     seed: int
     start: str
     training_set: str
+    pretrained: tuple[str, ...] = ()
     scaler: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from index.errors import InvalidInput
+
 
 class CentroidMemory(nn.Module):
     """Modality centroids; a buffer, so that they travel with checkpoints.
@@ -13,6 +15,9 @@ class CentroidMemory(nn.Module):
         dim: D.
         update_rate: alpha of Eq. 9, the weight of the new feature, in [0, 1].
 
+    Raises:
+        InvalidInput: ``update_rate`` lies elsewhere.
+
     Attributes:
         centroids: (2, C, D) float32, visible then infrared, of unit length; zero where nothing was seen.
     """
@@ -21,6 +26,8 @@ class CentroidMemory(nn.Module):
 
     def __init__(self, num_identities: int, dim: int, update_rate: float = 0.8) -> None:
         super().__init__()
+        if not 0 <= update_rate <= 1:
+            raise InvalidInput(f"update_rate must be in [0, 1], got {update_rate}")
         self.update_rate = update_rate
         self.register_buffer("centroids", torch.zeros(2, num_identities, dim))
 

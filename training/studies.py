@@ -1,6 +1,7 @@
 """Studies: the same training with one thing varied, over several seeds, scored on the test identities."""
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -19,6 +20,7 @@ import torch
 from index.errors import InvalidInput
 from training.checkpoint import BEST, LAST, load_checkpoint, restore
 from training.data.arrays import INDEX, decode_images, load_images
+from training.losses.objective import Objective
 from training.models.network import Network
 from training.recipe import Recipe
 from training.scoring import score_test
@@ -149,6 +151,9 @@ def run_study(study: Study, tell: Tell) -> list[Result]:
     """
     began = time.monotonic()
     deadline = math.inf if study.max_minutes is None else began + 60 * study.max_minutes
+    for variant in study.variants:
+        # Wrong settings of a loss term are found before the decoding.
+        Objective(variant.recipe.losses, dim=1, num_identities=1)
     _decode_once(study, tell)
     runs = [(variant, seed) for seed in range(study.seeds) for variant in study.variants]
     results: list[Result] = []
@@ -184,7 +189,12 @@ def _run(options: TrainOptions, variant: Variant, seed: int, deadline: float, te
     folder = options.out / variant.name.replace(" ", "-").replace("/", "-") / f"seed-{seed}"
     decoded = _images_folder(options.out, variant.recipe.data.image_hw, "train")
     images = decoded / json.loads((decoded / INDEX).read_text(encoding="utf-8"))["pixels"]
-    experiment = {"recipe": variant.recipe.as_dict(), "images": images.name}
+    experiment = {
+        "recipe": variant.recipe.as_dict(),
+        "images": images.name,
+        "weights": _digest(options.weights),
+        "precision": str(options.arithmetic),
+    }
     if (stored := _stored(folder, experiment)) is not None:
         return stored
     minutes = None if math.isinf(deadline) else (deadline - time.monotonic()) / 60
@@ -209,6 +219,14 @@ def _run(options: TrainOptions, variant: Variant, seed: int, deadline: float, te
     return results
 
 
+def _digest(weights: Path | None) -> str | None:
+    """What tells starting weights from others: the file's SHA-256, or the name of what is no file."""
+    if weights is None or not weights.is_file():
+        return None if weights is None else str(weights)
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _watch(row: str, seed: int, tell: Tell, event: Event) -> None:
     if "val_map" in event.values:
         held_out = f"held-out R1 {event.values['val_rank1']:.1%}, mAP {event.values['val_map']:.1%}"
@@ -221,8 +239,8 @@ def _stored(folder: Path, experiment: dict[str, Any]) -> list[Result] | None:
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
     for part, ours in experiment.items():
-        if content[part] != ours:
-            raise InvalidInput(f"{path} is the result of another {part}; choose another --out")
+        if content.get(part) != ours:
+            raise InvalidInput(f"{path} is the result of another run ({part}); choose another --out")
     return [Result(**one) for one in content["results"]]
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -81,7 +81,7 @@ class TrainOptions:
         max_steps: Stop, at a checkpoint, when this many steps of the run are done.
         max_minutes: Stop, at a checkpoint, at the first step that ends so many minutes after the start.
         resume: Go on from the folder's last checkpoint.
-        weights: What to start from, as ``read_weights`` takes it.
+        weights: What to start from, as ``read_weights`` takes it; not read where a run is resumed.
         arithmetic: Number format of the network.
         device: A torch device, for example ``cpu`` or ``cuda``.
         compiled: Run the encoder's training steps through ``torch.compile``.
@@ -118,7 +118,7 @@ def train(options: TrainOptions, report: Report) -> Path:
     _check_folder(options)
     if options.compiled:
         _check_compiler(device)
-    if options.weights:
+    if options.weights and not options.resume:
         # Before the decoding, which takes minutes.
         read_weights(options.weights, options.recipe.model.backbone)
     with joined_processes(device) as processes:
@@ -165,13 +165,15 @@ class Trainer:
         identities = len(self.data.identities)
         torch.manual_seed(options.seed)
         network = Network(recipe.model, identities)
-        pretrained = load_pretrained(network.encoder, options.weights) if options.weights else []
-        self.start = _start(options.weights, pretrained, network)
+        # A resumed run has its weights in the checkpoint.
+        weights = None if options.resume else options.weights
+        self.pretrained = tuple(load_pretrained(network.encoder, weights)) if weights else ()
+        self.start = _start(weights, self.pretrained, network)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         join_batch_norms(network.encoder, processes, self.device)
         self.objective = Objective(recipe.losses, network.encoder.dim, identities).to(self.device)
         self.memory = CentroidMemory(identities, network.encoder.dim).to(self.device)
-        self.optimiser = _optimiser(self.network, self.objective, set(pretrained), recipe)
+        self.optimiser = _optimiser(self.network, self.objective, self.pretrained, recipe)
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=options.arithmetic is ArithmeticForm.FP16
         )
@@ -284,18 +286,23 @@ class Trainer:
     def _check_finite(self, values: dict[str, float]) -> None:
         for name, value in values.items():
             if not math.isfinite(value):
-                raise LossNotFinite(f"loss term {name!r} is {value} at step {self.done}; lower the rate")
+                raise LossNotFinite(f"loss term {name!r} is {value} at step {self.done + 1}; lower the rate")
 
     def validate_and_save(self) -> dict[str, float]:
         """Score the held-out identities and write the checkpoints."""
         result = validate(self.network.encoder, self.held_out, self.device, self.processes)
         best = result.mean_ap > self.best_map
-        self.best_map = max(self.best_map, result.mean_ap)
+        if self.step == 0:
+            self.best_map = max(self.best_map, result.mean_ap)
+        else:
+            # An unbroken run is not validated within an epoch, so what a stop finds may only stand in.
+            best = self.best_map < 0
         if self.processes.leads:
             checkpoint = self.checkpoint()
-            checkpoint.save(self.options.out / LAST)
+            # The best first: whatever kill comes between, `last` never speaks of a better one than there is.
             if best:
                 checkpoint.save(self.options.out / BEST)
+            checkpoint.save(self.options.out / LAST)
         return {"val_rank1": result.rank1, "val_map": result.mean_ap}
 
     def checkpoint(self) -> Checkpoint:
@@ -313,6 +320,7 @@ class Trainer:
             best_map=self.best_map,
             seed=self.options.seed,
             start=self.start,
+            pretrained=self.pretrained,
             training_set=self._training_set(),
             scaler=self.scaler.state_dict(),
         )
@@ -329,10 +337,12 @@ class Trainer:
             ("training identities", self.data.identities, tuple(checkpoint.identities)),
         ):
             if ours != theirs:
-                raise InvalidInput(f"cannot resume: the run in {self.options.out} has another {name}")
+                raise InvalidInput(f"cannot resume: the run in {self.options.out} differs in its {name}")
         restore(self.network, checkpoint.network, "network")
         restore(self.objective, checkpoint.objective, "loss terms")
         self.memory.load_state_dict(checkpoint.memory)
+        self.pretrained = tuple(checkpoint.pretrained)
+        self.optimiser = _optimiser(self.network, self.objective, self.pretrained, self.recipe)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         if checkpoint.scaler:
             self.scaler.load_state_dict(checkpoint.scaler)
@@ -377,7 +387,7 @@ def _ignore(values: dict[str, float]) -> None:
     """Only the first process logs and reports."""
 
 
-def _start(weights: Path | None, pretrained: list[str], network: Network) -> str:
+def _start(weights: Path | None, pretrained: Collection[str], network: Network) -> str:
     """What the encoder starts from, in words."""
     if weights is None:
         return "from scratch"
@@ -416,7 +426,7 @@ def _split_identities(
 
 
 def _optimiser(
-    network: Network, objective: Objective, pretrained: set[str], recipe: Recipe
+    network: Network, objective: Objective, pretrained: Collection[str], recipe: Recipe
 ) -> torch.optim.SGD:
     settings = recipe.optimiser
     old: list[Tensor] = []

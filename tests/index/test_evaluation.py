@@ -228,6 +228,8 @@ def test_reports_of_two_tests_have_no_mean(protocol, options):
         combine_reports([evaluate_gallery(gallery, "regdb"), evaluate_gallery(gallery, protocol, **options)])
     with pytest.raises(InvalidInput, match="no report"):
         combine_reports([])
+    with pytest.raises(InvalidInput, match="one report was given twice"):
+        combine_reports([evaluate_gallery(gallery, "regdb")] * 2)
 
 
 @pytest.mark.parametrize("modality", list(Modality))

@@ -322,3 +322,32 @@ def test_the_objective_asks_for_what_its_terms_need():
     step = replace(step_outputs(), generated=None)
     with pytest.raises(RuntimeError, match="lacks what this loss term reads"):
         Objective({"mix": weighted}, 16, 5)(step)
+
+
+@pytest.mark.parametrize("term", ["ins", "mod"])
+def test_a_temperature_of_nothing_is_refused(term):
+    with pytest.raises(InvalidInput, match="temperature must be above 0, got 0"):
+        Objective({term: {"weight": 1, "temperature": 0}}, 16, 5)
+
+
+def test_features_that_do_not_pair_are_refused():
+    four, one = torch.randn(4, 8), torch.randn(1, 8)
+    with pytest.raises(InvalidInput, match=r"one shape \(n, D\), got \(4, 8\), \(1, 8\), \(4, 8\)"):
+        mix_distance(four, one, four)
+    with pytest.raises(InvalidInput, match="as many of one length"):
+        global_local_similarity(torch.randn(4, 3, 8), torch.randn(1, 3, 8))
+
+
+def test_the_terms_stay_float32_under_autocast():
+    features, labels, modality = random_batch(2)
+    features, centroids = features.float(), unit_centroids(2).float()
+    plain = (
+        instance_contrastive(features, labels),
+        modality_contrastive(features, labels, modality, centroids),
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        under = (
+            instance_contrastive(features, labels),
+            modality_contrastive(features, labels, modality, centroids),
+        )
+    assert plain == under

@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
+from index.errors import InvalidInput
 from training.memory import CentroidMemory
 
 CLASSES, DIM = 4, 6
@@ -52,3 +54,8 @@ def test_it_travels_with_a_checkpoint():
     memory.initialise(*batch(0))
     other.load_state_dict(memory.state_dict())
     assert torch.equal(other.centroids, memory.centroids)
+
+
+def test_an_update_rate_outside_its_range_is_refused():
+    with pytest.raises(InvalidInput, match=r"update_rate must be in \[0, 1\], got 1\.5"):
+        CentroidMemory(3, 4, update_rate=1.5)

@@ -98,12 +98,28 @@ def test_a_complete_run_is_not_repeated_and_a_stopped_one_goes_on(study):
 def test_the_result_of_another_experiment_is_refused(study):
     lines_of(study)
     other = replace(study, variants=(Variant("M1", one_epoch(study.variants[1].recipe)),))
-    with pytest.raises(InvalidInput, match="result of another recipe; choose another --out"):
+    with pytest.raises(InvalidInput, match=r"result of another run \(recipe\); choose another --out"):
         lines_of(other)
     path = study.options.out / "M1" / "seed-0" / RESULT
     path.write_text(json.dumps(json.loads(path.read_text()) | {"images": "images-of-another-tree.npy"}))
-    with pytest.raises(InvalidInput, match="result of another images"):
+    with pytest.raises(InvalidInput, match=r"result of another run \(images\)"):
         lines_of(study)
+
+
+def test_the_result_of_another_start_or_precision_is_refused(study, tmp_path):
+    lines_of(study)
+    start = tmp_path / "start.pt"
+    start.write_bytes((study.options.out / "M1" / "seed-0" / BEST).read_bytes())
+    for part, changes in {"weights": {"weights": start}, "precision": {"arithmetic": "bf16"}}.items():
+        with pytest.raises(InvalidInput, match=rf"result of another run \({part}\)"):
+            lines_of(replace(study, options=replace(study.options, **changes)))
+
+
+def test_a_wrong_setting_is_refused_before_the_decoding(study):
+    rows = swept(replace(study.variants[1].recipe, losses=load_recipe("PECA").losses), "tau_mod", [0.1, 0.0])
+    with pytest.raises(InvalidInput, match="temperature must be above 0, got 0"):
+        lines_of(replace(study, variants=rows))
+    assert not study.options.out.exists()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from index.errors import InvalidInput
-from training.checkpoint import BEST, LAST, load_checkpoint
+from training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from training.clock import Clock
 from training.data.arrays import decode_images, load_images
 from training.datasets.tree import DatasetInvalid
@@ -185,9 +185,9 @@ def test_a_used_folder_is_not_overwritten(recipe, dataset, tmp_path):
         run(recipe, dataset, tmp_path / "run")
     with pytest.raises(InvalidInput, match="no run to resume"):
         run(recipe, dataset, tmp_path / "other", resume=True)
-    with pytest.raises(InvalidInput, match="has another recipe"):
+    with pytest.raises(InvalidInput, match="differs in its recipe"):
         run(replace(recipe, losses={"ce": {"weight": 1.0}}), dataset, tmp_path / "run", resume=True)
-    with pytest.raises(InvalidInput, match="has another seed"):
+    with pytest.raises(InvalidInput, match="differs in its seed"):
         run(recipe, dataset, tmp_path / "run", resume=True, seed=9)
 
 
@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(recipe, dataset, tmp_pa
     with torch.no_grad():
         trainer.network.classifier.weight.fill_(torch.nan)
     before = trainer.network.encoder.neck.weight.clone()
-    with pytest.raises(LossNotFinite, match="loss term 'ce' is nan at step 0"):
+    with pytest.raises(LossNotFinite, match="loss term 'ce' is nan at step 1"):
         trainer.train_step()
     assert torch.equal(trainer.network.encoder.neck.weight, before)
 
@@ -399,3 +399,37 @@ def test_an_unreadable_image_is_named(dataset, tmp_path):
         decode_images([broken], (48, 24), tmp_path)
     with pytest.raises(DatasetInvalid, match="got none"):
         decode_images([], (48, 24), tmp_path)
+
+
+def test_a_run_from_weights_goes_on_without_them(recipe, resnet, dataset, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
+    run(resnet, dataset, tmp_path / "run", weights=path, max_steps=1)
+    path.unlink()
+    run(resnet, dataset, tmp_path / "run", max_steps=2, resume=True)
+    checkpoint = load_checkpoint(tmp_path / "run" / LAST)
+    assert len(checkpoint.pretrained) > 50
+    assert checkpoint.start.startswith("weights.pth")
+    assert [len(group["params"]) for group in checkpoint.optimiser["param_groups"]][1] == len(
+        checkpoint.pretrained
+    )
+
+
+def test_a_stopped_run_ends_with_the_best_checkpoint_of_an_unbroken_one(recipe, dataset, tmp_path):
+    run(recipe, dataset, tmp_path / "whole")
+    run(recipe, dataset, tmp_path / "parts", max_steps=1)
+    stand_in = load_checkpoint(tmp_path / "parts" / BEST)
+    assert (stand_in.step, stand_in.best_map) == (1, -1)
+    run(recipe, dataset, tmp_path / "parts", resume=True)
+    whole, parts = (load_checkpoint(tmp_path / name / BEST) for name in ("whole", "parts"))
+    assert (whole.epoch, whole.step, whole.best_map) == (parts.epoch, parts.step, parts.best_map)
+    for name, value in whole.network.items():
+        assert torch.equal(value, parts.network[name]), name
+
+
+def test_no_kill_between_two_checkpoints_loses_the_best(recipe, dataset, tmp_path, monkeypatch):
+    saved = []
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, path: (saved.append(path.name), save(self, path)))
+    run(recipe, dataset, tmp_path / "run")
+    assert saved.index(BEST) < saved.index(LAST)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.losses.term import LossTerm, Need, StepOutputs, needed
+from training.losses.term import LossTerm, Need, StepOutputs, check_temperature, needed
 
 
 def instance_contrastive(
@@ -27,7 +27,9 @@ def instance_contrastive(
         Scalar float32, the mean over the samples that count; zero, with gradient, where none does.
     """
     unit = functional.normalize(features.float(), dim=1)
-    cosine = unit @ unit.T
+    # The caller may be under autocast, which would make the product half.
+    with torch.autocast(unit.device.type, enabled=False):
+        cosine = unit @ unit.T
     same = labels[:, None] == labels[None, :]
     positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     counts = positive.any(1)
@@ -52,6 +54,7 @@ class InstanceTerm(LossTerm):
 
     def __init__(self, num_negatives: int = 50, temperature: float = 0.15, generated: bool = False) -> None:
         super().__init__()
+        check_temperature(temperature)
         self.num_negatives = num_negatives
         self.temperature = temperature
         if generated:

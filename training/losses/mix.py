@@ -38,10 +38,13 @@ def mix_distance(
         Scalar float32, the two means added; zero, with gradient, for an empty batch.
 
     Raises:
-        InvalidInput: ``form`` is neither.
+        InvalidInput: ``form`` is neither, or the shapes differ.
     """
     if form not in list(MixForm):
         raise InvalidInput(f"form must be one of {', '.join(MixForm)}; got {form!r}")
+    if not real_visible.shape == real_infrared.shape == generated.shape:
+        shapes = ", ".join(str(tuple(one.shape)) for one in (real_visible, real_infrared, generated))
+        raise InvalidInput(f"the three must have one shape (n, D), got {shapes}")
     mixed = functional.normalize(generated.float(), dim=1)
     total = mixed.sum() * 0
     if not len(mixed):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.losses.term import LossTerm, Need, StepOutputs, needed
+from training.losses.term import LossTerm, Need, StepOutputs, check_temperature, needed
 
 
 def modality_contrastive(
@@ -34,7 +34,9 @@ def modality_contrastive(
         return unit.sum()
     fixed = centroids.detach().float()
     identities = fixed.shape[1]
-    logits = (unit @ fixed.flatten(0, 1).T / temperature).view(-1, 2, identities)
+    # The caller may be under autocast, which would make the product half.
+    with torch.autocast(unit.device.type, enabled=False):
+        logits = (unit @ fixed.flatten(0, 1).T / temperature).view(-1, 2, identities)
     own_identity = functional.one_hot(labels, identities).bool()[:, None, :].expand_as(logits)
     own_modality = functional.one_hot(modality, 2).bool()[:, :, None]
     denominator = logits.masked_fill(~(own_identity | own_modality), -torch.inf).flatten(1).logsumexp(1)
@@ -55,6 +57,7 @@ class ModalityTerm(LossTerm):
 
     def __init__(self, temperature: float = 0.10, refresh: bool = False) -> None:
         super().__init__()
+        check_temperature(temperature)
         self.temperature = temperature
         if refresh:
             self.needs = frozenset({Need.CENTROIDS, Need.FRESH_CENTROIDS})

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from index.errors import InvalidInput
 from training.losses.term import LossTerm, Need, StepOutputs, needed
 
 PARTS = 3
@@ -25,8 +26,16 @@ def global_local_similarity(
 
     Returns:
         Scalar float32 in [-1, 1], the mean over samples; zero, with gradient, for an empty batch.
+
+    Raises:
+        InvalidInput: The two differ in the number of samples or in length.
     """
     mapped, local = _concatenated(global_maps), _concatenated(local_features).detach()
+    if mapped.shape != local.shape:
+        raise InvalidInput(
+            "mapped and local features must be as many of one length, "
+            f"got {tuple(mapped.shape)} and {tuple(local.shape)}"
+        )
     if not len(mapped):
         return mapped.sum()
     return -functional.cosine_similarity(mapped, local, dim=1).mean()

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from index.errors import InvalidInput
 from training.models.encoder import Encoded
 
 _Value = TypeVar("_Value")
@@ -73,6 +74,16 @@ def needed(value: _Value | None) -> _Value:
     if value is None:
         raise RuntimeError("the step lacks what this loss term reads; name it in the term's `needs`")
     return value
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse a temperature that no similarity can be divided by.
+
+    Raises:
+        InvalidInput: It is not above 0.
+    """
+    if not temperature > 0:
+        raise InvalidInput(f"temperature must be above 0, got {temperature}")
 
 
 class LossTerm(nn.Module):
