@@ -23,7 +23,7 @@ from index.errors import InvalidInput, PecaError
 from index.protocols import MODES, Draws
 from index.space import Modality
 from training.datasets.presets import PRESETS, Preset
-from training.datasets.tree import IMAGE_SUFFIXES, Layout
+from training.datasets.tree import IMAGE_SUFFIXES, Infrared, Layout
 
 if TYPE_CHECKING:
     from clients.uploads import Uploads
@@ -411,6 +411,10 @@ def synth(
     identities: Annotated[int, typer.Option(min=4, help="How many people.")] = 40,
     images_per_camera: Annotated[int, typer.Option(min=1, help="Images of each person by each camera.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same people.")] = 0,
+    infrared: Annotated[
+        Infrared | None,
+        typer.Option(show_default="the layout's", help="What the infrared cameras receive."),
+    ] = None,
 ) -> None:
     """Draw synthetic people and write them as a data set tree.
 
@@ -430,6 +434,7 @@ def synth(
             identities,
             images_per_camera,
             seed,
+            infrared=infrared,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     print(f"wrote a synthetic {layout} tree of {identities} people, {pictures:,} pictures, to {out}")

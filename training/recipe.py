@@ -6,7 +6,7 @@ from enum import StrEnum
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -107,6 +107,9 @@ class ModelRecipe:
         affinity: Weighing of the non-local blocks.
         gem_p: Exponent of the pooling.
         metric_feature: What the terms ins, mod, mix and sim see.
+        last_stage: Of the ResNet: 4, or 3, which is quicker and gives half the channels.
+        stripes: Horizontal stripes of the map that are pooled apart and join the feature; 0 for none.
+        stripe_channels: Length of a stripe's part of the feature.
         stride_first: Blocks of ResNet-50 take their stride in the first convolution (1x1), as He et al. and
             Keras have it, not in the second (3x3), as torchvision has it: for weights of that form.
     """
@@ -116,12 +119,17 @@ class ModelRecipe:
     affinity: Affinity = Affinity.DOT
     gem_p: Positive = 3.0
     metric_feature: Feature = Feature.NECK
+    last_stage: Literal[3, 4] = 4
+    stripes: Annotated[int, Field(ge=0)] = 0
+    stripe_channels: Count = 128
     stride_first: bool = False
 
     @model_validator(mode="after")
-    def _only_a_resnet_takes_non_local_blocks(self) -> Self:
+    def _non_local_blocks_stand_in_stages_used(self) -> Self:
         if not isinstance(self.backbone, Backbone) and any(self.non_local):
             raise ValueError("a backbone of your own takes no non-local blocks; set non_local = [0, 0, 0, 0]")
+        if self.last_stage == 3 and self.non_local[3]:
+            raise ValueError("non_local asks for blocks in stage 4, but last_stage is 3")
         return self
 
 

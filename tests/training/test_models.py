@@ -13,6 +13,7 @@ from training.models.frozen import FrozenEncoder
 from training.models.gem import GeneralisedMeanPool
 from training.models.network import IMAGENET, Network, load_pretrained, read_weights
 from training.models.nonlocal_block import NonLocalBlock
+from training.models.stripes import StripePool
 from training.recipe import Affinity, Backbone, Feature, ModelRecipe
 
 
@@ -67,6 +68,40 @@ def test_a_non_local_block_begins_as_the_identity_and_then_mixes_positions(affin
     changed[:, :, 3, 2] += 1
     moved = (block(changed) - block(maps))[:, :, 0, 0]
     assert moved.abs().max() > 1e-4
+
+
+def test_three_stages_give_half_the_channels_at_the_same_resolution():
+    encoder = Encoder(ModelRecipe(last_stage=3))
+    encoded = encoder([(Stream.VISIBLE, torch.randn(2, 3, 96, 48))])
+    assert encoded.maps.shape == (2, 1024, 6, 3)
+    assert encoded.neck.shape == (2, encoder.dim) == (2, 1024)
+    with pytest.raises(ValueError, match="last_stage is 3"):
+        ModelRecipe(last_stage=3, non_local=(0, 0, 0, 1))
+
+
+def test_a_stripe_sees_its_own_rows_alone():
+    pool = GeneralisedMeanPool(3.0)
+    stripes = StripePool(pool, dim=8, stripes=3, channels=4)
+    maps = torch.rand(2, 8, 6, 3)
+    pooled = stripes(maps).view(2, 3, 4)
+    assert torch.allclose(pooled[:, 1], pool(maps[:, :, 2:4]) @ stripes.reduce.weight.T, atol=1e-6)
+    changed = maps.clone()
+    changed[:, :, 4:] += 1
+    moved = (stripes(changed).view(2, 3, 4) - pooled).abs().amax((0, 2))
+    assert moved[:2].amax() == 0
+    assert moved[2] > 0.1
+    # Seven rows over three stripes: 0-2, 2-4 and 4-6.
+    odd = torch.rand(1, 8, 7, 3)
+    assert torch.allclose(stripes(odd)[0, :4], stripes.reduce(pool(odd[:, :, :3]))[0], atol=1e-6)
+
+
+def test_stripes_join_the_feature_and_the_frozen_encoder():
+    encoder = settled(Encoder(small(stripes=4, stripe_channels=16)))
+    assert encoder.dim == 512 + 4 * 16
+    images = torch.randint(0, 256, (3, 48, 24, 3), dtype=torch.uint8)
+    frozen = FrozenEncoder(encoder)(images, torch.zeros(3, dtype=torch.int64))
+    neck = encoder([(Stream.VISIBLE, normalise(images))]).neck
+    assert torch.allclose(frozen, functional.normalize(neck, dim=1), atol=1e-4)
 
 
 def test_the_streams_share_the_trunk_and_differ_in_the_stem():

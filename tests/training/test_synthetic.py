@@ -29,7 +29,7 @@ from training.datasets.synthetic import (
     write_site,
     write_tree,
 )
-from training.datasets.tree import Layout
+from training.datasets.tree import Infrared, Layout
 
 HW = (96, 48)
 DAY = draw_camera(3, 1, Spectrum.VISIBLE)
@@ -341,6 +341,31 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, write):
         write(kept)
     assert kept.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [kept]
+
+
+def infrared_files(root):
+    """The files of the infrared pictures below ``root``, by camera number."""
+    return {number: sorted(root.glob(f"cam{number}/*/*.jpg")) for number in (3, 6)}
+
+
+def test_infrared_cameras_receive_what_is_asked(tmp_path):
+    """Camera 3 of ``both`` draws what that of ``near`` draws, camera 6 what that of ``thermal`` draws."""
+    trees = {infrared: tmp_path / infrared for infrared in Infrared}
+    for infrared, root in trees.items():
+        write_tree(root, Layout.SYSU, 4, 1, 0, infrared=infrared, image_hw=(32, 16))
+    near, thermal, both = (
+        {n: [file.read_bytes() for file in files] for n, files in infrared_files(trees[kind]).items()}
+        for kind in (Infrared.NEAR, Infrared.THERMAL, Infrared.BOTH)
+    )
+    assert near[3] and near != thermal
+    assert both == {3: near[3], 6: thermal[6]}
+    assert not set(near[6]) & set(thermal[6])
+
+
+def test_one_infrared_camera_cannot_receive_both(tmp_path):
+    with pytest.raises(InvalidInput, match="one infrared camera"):
+        write_tree(tmp_path / "tree", Layout.REGDB, 4, 1, 0, infrared=Infrared.BOTH)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_tree_leaves_nothing(tmp_path):

@@ -24,7 +24,7 @@ from training.datasets.chance import generator
 from training.datasets.people import Person, draw_person
 from training.datasets.poses import Step, draw_walk
 from training.datasets.rendering import render
-from training.datasets.tree import LLCM_CAMERAS, SYSU_CAMERAS, Layout
+from training.datasets.tree import LLCM_CAMERAS, SYSU_CAMERAS, Infrared, Layout
 
 __all__ = [
     "Camera",
@@ -62,9 +62,12 @@ _SHEET_CAMERAS = (
     (Spectrum.THERMAL, 1),
     (Spectrum.THERMAL, 5),
 )
-_BY_LIGHT = {Modality.VISIBLE: Spectrum.VISIBLE, Modality.INFRARED: Spectrum.NEAR_INFRARED}
 _SITE_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 _MANIFEST = ("filename", "camera_id", "modality", "captured_at", "image_id", "person_id", "track_id")
+
+
+# What the cameras of the published sets are.
+_INFRARED = {Layout.SYSU: Infrared.NEAR, Layout.REGDB: Infrared.THERMAL, Layout.LLCM: Infrared.NEAR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +134,14 @@ def write_tree(
     images_per_camera: int,
     seed: int,
     *,
+    infrared: Infrared | None = None,
     image_hw: tuple[int, int] = (160, 80),
     progress: Progress | None = None,
 ) -> int:
     """Write a data set tree of synthetic people, complete or not at all.
 
-    Every identity is seen by every camera of the layout: six in SYSU-MM01's (near infrared by night),
-    one visible and one thermal in RegDB's, nine that see by day and in near infrared in LLCM's.
+    Every identity is seen by every camera of the layout: four visible and two infrared in SYSU-MM01's,
+    one of each in RegDB's, nine that see by day and in infrared in LLCM's.
 
     Args:
         out: Where to; absent or an empty folder.
@@ -145,6 +149,8 @@ def write_tree(
         identities: Number of people, at least 4; identity k is ``draw_person(seed, k - 1)``.
         images_per_camera: Pictures of each person by each camera and modality, at least 1.
         seed: Draws people, cameras, pictures and splits, at least 0.
+        infrared: What the infrared cameras receive; as in the published set where not given: heat in
+            RegDB, near infrared in the others.
         image_hw: Height and width of each picture in pixels.
         progress: Called after each picture with the number written and the number to write.
 
@@ -152,18 +158,20 @@ def write_tree(
         The number of pictures written.
 
     Raises:
-        InvalidInput: ``out`` holds something, or a number is too small.
+        InvalidInput: ``out`` holds something, a number is too small, or the layout's one infrared camera
+            is to receive both.
     """
     layout = Layout(layout)
+    infrared = infrared or _INFRARED[layout]
     _check_numbers(identities, 4, images_per_camera, seed, image_hw)
     with _complete_folder(out) as folder:
         match layout:
             case Layout.SYSU:
-                shots = _plan_sysu(folder, identities, images_per_camera, seed)
+                shots = _plan_sysu(folder, identities, images_per_camera, seed, infrared)
             case Layout.REGDB:
-                shots = _plan_regdb(folder, identities, images_per_camera, seed)
+                shots = _plan_regdb(folder, identities, images_per_camera, seed, infrared)
             case Layout.LLCM:
-                shots = _plan_llcm(folder, identities, images_per_camera, seed)
+                shots = _plan_llcm(folder, identities, images_per_camera, seed, infrared)
         for done, shot in enumerate(shots, start=1):
             _take(folder, shot, seed, image_hw)
             if progress is not None:
@@ -271,7 +279,7 @@ def _shuffled(seed: int, identities: int, split: int = 0) -> list[int]:
     return order
 
 
-def _plan_sysu(folder: Path, identities: int, images: int, seed: int) -> list[_Shot]:
+def _plan_sysu(folder: Path, identities: int, images: int, seed: int, infrared: Infrared) -> list[_Shot]:
     """Write SYSU-MM01's split (about 70, 10 and 20 in 100 to train, val and test); return its pictures."""
     order = _shuffled(seed, identities)
     test, val = max(2, round(0.2 * identities)), max(1, round(0.1 * identities))
@@ -281,22 +289,34 @@ def _plan_sysu(folder: Path, identities: int, images: int, seed: int) -> list[_S
         _write_lines(folder / "exp" / f"{name}_id.txt", [ids])
     return [
         _Shot(f"cam{number}/{identity + 1:04d}/{image + 1:04d}.jpg", identity, camera, image)
-        for number, camera in _sysu_cameras(seed)
+        for number, camera in _sysu_cameras(seed, infrared)
         for identity in range(identities)
         for image in range(images)
     ]
 
 
-def _sysu_cameras(seed: int) -> list[tuple[int, Camera]]:
-    return [(n, draw_camera(seed, n, _BY_LIGHT[modality])) for n, modality in SYSU_CAMERAS.items()]
+def _sysu_cameras(seed: int, infrared: Infrared) -> list[tuple[int, Camera]]:
+    return [
+        (n, draw_camera(seed, n, _spectrum(modality, infrared, n))) for n, modality in SYSU_CAMERAS.items()
+    ]
 
 
-def _plan_regdb(folder: Path, identities: int, images: int, seed: int) -> list[_Shot]:
+def _spectrum(modality: Modality, infrared: Infrared, number: int) -> Spectrum:
+    """Of camera ``number``: where infrared is both, odd cameras see near infrared and even ones heat."""
+    if modality is Modality.VISIBLE:
+        return Spectrum.VISIBLE
+    near = infrared is Infrared.NEAR or (infrared is Infrared.BOTH and number % 2 == 1)
+    return Spectrum.NEAR_INFRARED if near else Spectrum.THERMAL
+
+
+def _plan_regdb(folder: Path, identities: int, images: int, seed: int, infrared: Infrared) -> list[_Shot]:
     """Write RegDB's ten splits, half the identities to each side; return its pictures."""
-    folders = {Spectrum.VISIBLE: "Visible", Spectrum.THERMAL: "Thermal"}
+    if infrared is Infrared.BOTH:
+        raise InvalidInput("RegDB has one infrared camera; it receives near infrared or heat, not both")
+    folders = {Modality.VISIBLE: "Visible", Modality.INFRARED: "Thermal"}
     shots: list[_Shot] = []
-    for spectrum, name in folders.items():
-        camera, letter = draw_camera(seed, 1, spectrum), name[0].lower()
+    for modality, name in folders.items():
+        camera, letter = draw_camera(seed, 1, _spectrum(modality, infrared, 1)), name[0].lower()
         of = [
             [
                 _Shot(
@@ -319,15 +339,15 @@ def _plan_regdb(folder: Path, identities: int, images: int, seed: int) -> list[_
     return shots
 
 
-def _plan_llcm(folder: Path, identities: int, images: int, seed: int) -> list[_Shot]:
+def _plan_llcm(folder: Path, identities: int, images: int, seed: int, infrared: Infrared) -> list[_Shot]:
     """Write LLCM's lists (about 2 in 3 identities to train); return its pictures."""
     order = _shuffled(seed, identities)
     held_out = max(2, round(identities / 3))
     test, train = sorted(order[:held_out]), sorted(order[held_out:])
     _write_lines(folder / "idx" / "test_id.txt", [",".join(str(identity + 1) for identity in test)])
     shots: list[_Shot] = []
-    for spectrum, short in ((Spectrum.VISIBLE, "vis"), (Spectrum.NEAR_INFRARED, "nir")):
-        cameras = [draw_camera(seed, number, spectrum) for number in LLCM_CAMERAS]
+    for modality, short in ((Modality.VISIBLE, "vis"), (Modality.INFRARED, "nir")):
+        cameras = [draw_camera(seed, n, _spectrum(modality, infrared, n)) for n in LLCM_CAMERAS]
         lines: list[str] = []
         for label, identity in enumerate(train):
             taken = [shot for camera in cameras for shot in _llcm_shots(short, identity, camera, images)]

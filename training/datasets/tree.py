@@ -15,6 +15,14 @@ LLCM_CAMERAS = range(1, 10)
 """LLCM's cameras, each of which sees by day and by night."""
 
 
+class Infrared(StrEnum):
+    """What the infrared cameras of a tree of synthetic people receive: near infrared, heat, or some each."""
+
+    NEAR = "near"
+    THERMAL = "thermal"
+    BOTH = "both"
+
+
 class Layout(StrEnum):
     """Whose folder layout a tree on disk follows."""
 

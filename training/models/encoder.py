@@ -13,6 +13,7 @@ from torchvision.models.resnet import Bottleneck
 from training.models.backbone import own_backbones
 from training.models.gem import GeneralisedMeanPool
 from training.models.nonlocal_block import NonLocalBlock
+from training.models.stripes import StripePool
 from training.recipe import Affinity, Backbone, Feature, ModelRecipe
 
 
@@ -30,7 +31,8 @@ class Encoded:
 
     Attributes:
         maps: (N, C, h, w) feature maps of the last stage.
-        features: (N, D) pooled features, before the BN-neck, not normalised; D = C.
+        features: (N, D) pooled features, before the BN-neck, not normalised: C of the whole map, then
+            those of its stripes where the recipe has any.
         neck: (N, D) BN-neck features, not normalised; their direction is the embedding.
         metric: (N, D) the one of the two that the terms on normalised features see.
     """
@@ -53,7 +55,7 @@ class Encoder(nn.Module):
     """ResNet with three stems, non-local blocks, GeM pooling and a BN-neck (PECA, Sec. 4.1.2).
 
     Source: AGW (Ye et al., "Deep learning for person re-identification: a survey and outlook",
-    TPAMI 2021); the last stage keeps its resolution (stride 1). Where the recipe names a backbone of one's
+    TPAMI 2021); the fourth stage keeps its resolution (stride 1). Where the recipe names a backbone of one's
     own by its import path, that one's stems and trunk stand in the ResNet's place.
 
     Raises:
@@ -70,6 +72,10 @@ class Encoder(nn.Module):
             stems, stages, self.dim = [one.stem for one in own], [own[0].trunk], own[0].dim
         self.stems, self.stages = nn.ModuleList(stems), nn.ModuleList(stages)
         self.pool = GeneralisedMeanPool(recipe.gem_p)
+        self.stripes = None
+        if recipe.stripes:
+            self.stripes = StripePool(self.pool, self.dim, recipe.stripes, recipe.stripe_channels)
+            self.dim += recipe.stripes * recipe.stripe_channels
         self.neck = nn.BatchNorm1d(self.dim)
         self.neck.bias.requires_grad_(False)
         self.metric_feature = recipe.metric_feature
@@ -89,6 +95,8 @@ class Encoder(nn.Module):
         for stage in self.stages:
             maps = stage(maps)
         features = self.pool(maps)
+        if self.stripes is not None:
+            features = torch.cat([features, self.stripes(maps)], dim=1)
         neck = self.neck(features)
         return Encoded(maps, features, neck, neck if self.metric_feature is Feature.NECK else features)
 
@@ -97,16 +105,16 @@ def _resnet_parts(backbone: Backbone, recipe: ModelRecipe) -> tuple[list[nn.Modu
     """The stems of three ResNets, the stages of the first, and its features' length."""
     resnets = [_resnet(backbone) for _ in Stream]
     trunk = resnets[0]
-    stages = (trunk.layer1, trunk.layer2, trunk.layer3, _without_stride(trunk.layer4))
+    stages = (trunk.layer1, trunk.layer2, trunk.layer3, _without_stride(trunk.layer4))[: recipe.last_stage]
     if recipe.stride_first:
         _stride_in_first_convolutions(trunk)
     return (
         [nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool) for net in resnets],
         [
             _with_non_local(stage, count, recipe.affinity)
-            for stage, count in zip(stages, recipe.non_local, strict=True)
+            for stage, count in zip(stages, recipe.non_local, strict=False)
         ],
-        int(trunk.fc.in_features),
+        _channels(stages[-1]),
     )
 
 
@@ -128,10 +136,14 @@ def _stride_in_first_convolutions(trunk: torchvision.models.ResNet) -> None:
             block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
+def _channels(stage: nn.Sequential) -> int:
+    return next(m.num_features for m in reversed(list(stage.modules())) if isinstance(m, nn.BatchNorm2d))
+
+
 def _with_non_local(stage: nn.Sequential, count: int, affinity: Affinity) -> nn.Sequential:
     """Insert a non-local block after each of the last ``count`` blocks of a stage (all, if it has fewer)."""
     blocks = list(stage)
-    channels = next(m.num_features for m in reversed(list(stage.modules())) if isinstance(m, nn.BatchNorm2d))
+    channels = _channels(stage)
     first = len(blocks) - min(count, len(blocks))
     layers: list[nn.Module] = []
     for position, block in enumerate(blocks):
