@@ -27,8 +27,9 @@ from training.data.arrays import ImageArray
 from training.datasets.tree import Dataset, Layout
 from training.losses.sim import PARTS
 from training.losses.term import Generated, Need, StepOutputs
+from training.options import ArithmeticForm, TrainOptions
 from training.recipe import Recipe, load_form, load_recipe
-from training.trainer import ArithmeticForm, Trainer, TrainOptions
+from training.trainer import Trainer
 
 IDENTITIES = 64
 IMAGES_PER_MODALITY = 8

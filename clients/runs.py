@@ -5,8 +5,9 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from training.options import Event, TrainOptions
 from training.processes import rank_of_this_process
-from training.trainer import Event, TrainOptions, train
+from training.trainer import train
 
 _SHOWN = ("loss", "images_per_s", "lr")
 

@@ -12,9 +12,9 @@ from clients.layouts import TreeLayout
 from training.datasets.tree import Layout
 
 if TYPE_CHECKING:
+    from training.options import TrainOptions
     from training.recipe import Recipe
     from training.studies import Cell, Result, Study
-    from training.trainer import TrainOptions
 
 studies_app = typer.Typer()
 
@@ -153,7 +153,7 @@ def _options(
     device: str,
 ) -> "TrainOptions":
     from training.datasets.reader import read_dataset
-    from training.trainer import ArithmeticForm, TrainOptions
+    from training.options import ArithmeticForm, TrainOptions
 
     if precision not in set(ArithmeticForm):
         raise typer.BadParameter(f"--precision is one of {', '.join(ArithmeticForm)}, got {precision!r}")

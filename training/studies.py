@@ -22,9 +22,10 @@ from training.checkpoint import BEST, LAST, load_checkpoint, restore
 from training.data.arrays import INDEX, decode_images, load_images
 from training.losses.objective import Objective
 from training.models.network import Network
+from training.options import Event, TrainOptions
 from training.recipe import Recipe
 from training.scoring import score_test
-from training.trainer import Event, TrainOptions, train
+from training.trainer import train
 
 RESULT = "result.json"
 SWEPT = {

@@ -4,15 +4,12 @@ import math
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
-from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from index.errors import InvalidInput, PecaError
@@ -21,85 +18,21 @@ from training.clock import Clock
 from training.data.arrays import ImageArray, decode_images, load_images
 from training.data.batch import BatchSource
 from training.data.sampler import IdentitySampler
-from training.datasets.tree import Dataset
 from training.log import RunLog
 from training.losses.objective import Objective
 from training.losses.term import Need, StepOutputs
 from training.memory import CentroidMemory
 from training.models.joined_norm import join_batch_norms
 from training.models.network import Network, load_pretrained, read_weights
+from training.optimiser import optimiser_of
+from training.options import ArithmeticForm, Event, Report, TrainOptions
 from training.processes import ALONE, Processes, device_of_this_process, joined_processes
-from training.recipe import Recipe
 from training.step import StepForward
 from training.validation import embed, validate
-
-Report = Callable[["Event"], None]
-
-
-class ArithmeticForm(StrEnum):
-    """The number format of convolutions and products; sums, losses and weights stay float32."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
 
 
 class LossNotFinite(PecaError):
     """A loss term became infinite or not a number; the message names it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What the loop reports after a step or a validation.
-
-    Attributes:
-        epoch: Counted from 0.
-        step: Steps done since the start of the run.
-        steps: Steps of the whole run.
-        values: What was measured: ``loss``, each term by name, ``lr``, ``images_per_s``, ``time_left_s``; or
-            ``val_rank1`` and ``val_map``; or ``decoded`` and ``images``; or, where the data set has
-            fewer identities than a batch should hold, ``batch_identities`` and ``asked_identities``.
-        run: Before the first step: how the run goes on, in words by name.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    values: dict[str, float]
-    run: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """One run of the trainer.
-
-    Attributes:
-        recipe: The experiment.
-        dataset: What it is trained on; only its training part is read.
-        out: The run's folder.
-        seed: Of all draws.
-        max_steps: Stop, at a checkpoint, when this many steps of the run are done.
-        max_minutes: Stop, at a checkpoint, at the first step that ends so many minutes after the start.
-        resume: Go on from the folder's last checkpoint.
-        weights: What to start from, as ``read_weights`` takes it; not read where a run is resumed.
-        arithmetic: Number format of the network.
-        device: A torch device, for example ``cpu`` or ``cuda``.
-        compiled: Run the encoder's training steps through ``torch.compile``.
-        training_set: The data set in words, for the checkpoint; its layout and folder, if empty.
-    """
-
-    recipe: Recipe
-    dataset: Dataset
-    out: Path
-    seed: int = 0
-    max_steps: int | None = None
-    max_minutes: float | None = None
-    resume: bool = False
-    weights: Path | None = None
-    arithmetic: ArithmeticForm = ArithmeticForm.FP32
-    device: str = "cpu"
-    compiled: bool = False
-    training_set: str = ""
 
 
 def train(options: TrainOptions, report: Report) -> Path:
@@ -173,7 +106,7 @@ class Trainer:
         join_batch_norms(network.encoder, processes, self.device)
         self.objective = Objective(recipe.losses, network.encoder.dim, identities).to(self.device)
         self.memory = CentroidMemory(identities, network.encoder.dim).to(self.device)
-        self.optimiser = _optimiser(self.network, self.objective, self.pretrained, recipe)
+        self.optimiser = optimiser_of(self.network, self.objective, self.pretrained, recipe)
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=options.arithmetic is ArithmeticForm.FP16
         )
@@ -342,7 +275,7 @@ class Trainer:
         restore(self.objective, checkpoint.objective, "loss terms")
         self.memory.load_state_dict(checkpoint.memory)
         self.pretrained = tuple(checkpoint.pretrained)
-        self.optimiser = _optimiser(self.network, self.objective, self.pretrained, self.recipe)
+        self.optimiser = optimiser_of(self.network, self.objective, self.pretrained, self.recipe)
         self.optimiser.load_state_dict(checkpoint.optimiser)
         if checkpoint.scaler:
             self.scaler.load_state_dict(checkpoint.scaler)
@@ -423,26 +356,3 @@ def _split_identities(
     order = np.random.default_rng(seed).permutation(len(identities))
     held_out = {identities[position] for position in order[:count]}
     return tuple(one for one in identities if one not in held_out), tuple(sorted(held_out))
-
-
-def _optimiser(
-    network: Network, objective: Objective, pretrained: Collection[str], recipe: Recipe
-) -> torch.optim.SGD:
-    settings = recipe.optimiser
-    old: list[Tensor] = []
-    new: list[Tensor] = list(objective.parameters())
-    for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            (old if name.removeprefix("encoder.") in pretrained else new).append(parameter)
-    groups = [
-        {"params": parameters, "factor": factor}
-        for parameters, factor in ((new, 1.0), (old, settings.pretrained_factor))
-        if parameters
-    ]
-    return torch.optim.SGD(
-        groups,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=True,
-        weight_decay=settings.weight_decay,
-    )

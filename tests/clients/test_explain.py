@@ -47,8 +47,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training.datasets.reader import read_dataset
+    from training.options import TrainOptions
     from training.recipe import load_recipe
-    from training.trainer import TrainOptions, train
+    from training.trainer import train
 
     folder = tmp_path_factory.mktemp("run")
     (folder / "tiny.toml").write_text(RECIPE)

@@ -142,7 +142,8 @@ def test_an_image_that_cannot_be_read_is_named(trained, test_samples, tmp_path):
 
 
 def test_the_encoder_comes_from_the_best_checkpoint(dataset, recipe, tmp_path):
-    from training.trainer import TrainOptions, train
+    from training.options import TrainOptions
+    from training.trainer import train
 
     train(TrainOptions(recipe, dataset, tmp_path, max_steps=2), lambda _: None)
     loaded = load_trained(tmp_path)

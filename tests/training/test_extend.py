@@ -24,8 +24,9 @@ from training.models.backbone import OwnBackbone
 from training.models.encoder import Encoded, Encoder, Stream
 from training.models.frozen import FrozenEncoder
 from training.models.network import load_pretrained
+from training.options import TrainOptions
 from training.recipe import Backbone, ModelRecipe, parse_recipe
-from training.trainer import Trainer, TrainOptions
+from training.trainer import Trainer
 
 DIM, IDENTITIES = 6, 5
 

@@ -20,9 +20,10 @@ from training.data.arrays import decode_images
 from training.log import LOG
 from training.models.encoder import Encoder, Stream
 from training.models.joined_norm import JoinedBatchNorm, join_batch_norms
+from training.options import TrainOptions
 from training.processes import ALONE, Processes, joined_processes
 from training.recipe import load_recipe
-from training.trainer import Trainer, TrainOptions, train
+from training.trainer import Trainer, train
 from training.validation import embed
 
 COUNT = 2

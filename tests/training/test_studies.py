@@ -13,6 +13,7 @@ from training.checkpoint import BEST, LAST, load_checkpoint
 from training.data.arrays import decode_images
 from training.datasets.describe import TESTS
 from training.models.network import Network
+from training.options import TrainOptions
 from training.recipe import load_recipe
 from training.scoring import score_test
 from training.studies import (
@@ -28,7 +29,6 @@ from training.studies import (
     swept,
     write_tables,
 )
-from training.trainer import TrainOptions
 
 
 def one_epoch(recipe):

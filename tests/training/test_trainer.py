@@ -19,8 +19,9 @@ from training.losses.ins import instance_contrastive
 from training.losses.term import Need
 from training.models.backbone import OwnBackbone
 from training.models.encoder import Stream
+from training.options import ArithmeticForm, TrainOptions
 from training.recipe import load_recipe, recipe_names
-from training.trainer import ArithmeticForm, LossNotFinite, Trainer, TrainOptions, train
+from training.trainer import LossNotFinite, Trainer, train
 
 TINY = f"{__name__}:Tiny"
 

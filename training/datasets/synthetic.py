@@ -8,7 +8,6 @@ apart: places, light, noise and (on the site) file names are drawn without them.
 import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -18,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from index.errors import InvalidInput
-from index.space import Modality
 from training.datasets.cameras import Camera, Spectrum, draw_camera
 from training.datasets.chance import generator
 from training.datasets.people import Person, draw_person
-from training.datasets.poses import Step, draw_walk
+from training.datasets.plans import Shot, plan_llcm, plan_regdb, plan_sysu
+from training.datasets.poses import draw_walk
 from training.datasets.rendering import render
-from training.datasets.tree import LLCM_CAMERAS, SYSU_CAMERAS, Infrared, Layout
+from training.datasets.tree import Infrared, Layout
 
 __all__ = [
     "Camera",
@@ -42,11 +41,9 @@ __all__ = [
 Progress = Callable[[int, int], None]
 
 _PICTURE_STREAM = 21
-_SPLIT_STREAM = 22
 _SITE_STREAM = 23
 _TRACK_STREAM = 24
 _TRACK_INTERVAL_S = 1.5
-_REGDB_SPLITS = 10
 # Beyond the cameras of every tree: a site of the same seed has places that no encoder trained on.
 _SITE_CAMERAS = {
     101: Spectrum.VISIBLE,
@@ -68,17 +65,6 @@ _MANIFEST = ("filename", "camera_id", "modality", "captured_at", "image_id", "pe
 
 # What the cameras of the published sets are.
 _INFRARED = {Layout.SYSU: Infrared.NEAR, Layout.REGDB: Infrared.THERMAL, Layout.LLCM: Infrared.NEAR}
-
-
-@dataclass(frozen=True, slots=True)
-class _Shot:
-    """One picture to take: its path, who (from 0), by which camera, which of theirs, where in a walk."""
-
-    path: str
-    identity: int
-    camera: Camera
-    image: int
-    step: Step | None = None
 
 
 def picture_stream(seed: int, identity: int, camera: Camera, image: int) -> np.random.Generator:
@@ -167,11 +153,11 @@ def write_tree(
     with _complete_folder(out) as folder:
         match layout:
             case Layout.SYSU:
-                shots = _plan_sysu(folder, identities, images_per_camera, seed, infrared)
+                shots = plan_sysu(folder, identities, images_per_camera, seed, infrared)
             case Layout.REGDB:
-                shots = _plan_regdb(folder, identities, images_per_camera, seed, infrared)
+                shots = plan_regdb(folder, identities, images_per_camera, seed, infrared)
             case Layout.LLCM:
-                shots = _plan_llcm(folder, identities, images_per_camera, seed, infrared)
+                shots = plan_llcm(folder, identities, images_per_camera, seed, infrared)
         for done, shot in enumerate(shots, start=1):
             _take(folder, shot, seed, image_hw)
             if progress is not None:
@@ -255,7 +241,7 @@ def _person(seed: int, identity: int) -> Person:
     return draw_person(seed, identity)
 
 
-def _take(folder: Path, shot: _Shot, seed: int, image_hw: tuple[int, int]) -> None:
+def _take(folder: Path, shot: Shot, seed: int, image_hw: tuple[int, int]) -> None:
     """Render one picture and write it in the format of its suffix."""
     stream = picture_stream(seed, shot.identity, shot.camera, shot.image)
     pixels = render(_person(seed, shot.identity), shot.camera, stream, image_hw, shot.step)
@@ -269,106 +255,7 @@ def _take(folder: Path, shot: _Shot, seed: int, image_hw: tuple[int, int]) -> No
         picture.save(path)
 
 
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-
-
-def _shuffled(seed: int, identities: int, split: int = 0) -> list[int]:
-    order: list[int] = generator(seed, _SPLIT_STREAM, split).permutation(identities).tolist()
-    return order
-
-
-def _plan_sysu(folder: Path, identities: int, images: int, seed: int, infrared: Infrared) -> list[_Shot]:
-    """Write SYSU-MM01's split (about 70, 10 and 20 in 100 to train, val and test); return its pictures."""
-    order = _shuffled(seed, identities)
-    test, val = max(2, round(0.2 * identities)), max(1, round(0.1 * identities))
-    splits = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
-    for name, members in splits.items():
-        ids = ",".join(str(identity + 1) for identity in sorted(members))
-        _write_lines(folder / "exp" / f"{name}_id.txt", [ids])
-    return [
-        _Shot(f"cam{number}/{identity + 1:04d}/{image + 1:04d}.jpg", identity, camera, image)
-        for number, camera in _sysu_cameras(seed, infrared)
-        for identity in range(identities)
-        for image in range(images)
-    ]
-
-
-def _sysu_cameras(seed: int, infrared: Infrared) -> list[tuple[int, Camera]]:
-    return [
-        (n, draw_camera(seed, n, _spectrum(modality, infrared, n))) for n, modality in SYSU_CAMERAS.items()
-    ]
-
-
-def _spectrum(modality: Modality, infrared: Infrared, number: int) -> Spectrum:
-    """Of camera ``number``: where infrared is both, odd cameras see near infrared and even ones heat."""
-    if modality is Modality.VISIBLE:
-        return Spectrum.VISIBLE
-    near = infrared is Infrared.NEAR or (infrared is Infrared.BOTH and number % 2 == 1)
-    return Spectrum.NEAR_INFRARED if near else Spectrum.THERMAL
-
-
-def _plan_regdb(folder: Path, identities: int, images: int, seed: int, infrared: Infrared) -> list[_Shot]:
-    """Write RegDB's ten splits, half the identities to each side; return its pictures."""
-    if infrared is Infrared.BOTH:
-        raise InvalidInput("RegDB has one infrared camera; it receives near infrared or heat, not both")
-    folders = {Modality.VISIBLE: "Visible", Modality.INFRARED: "Thermal"}
-    shots: list[_Shot] = []
-    for modality, name in folders.items():
-        camera, letter = draw_camera(seed, 1, _spectrum(modality, infrared, 1)), name[0].lower()
-        of = [
-            [
-                _Shot(
-                    f"{name}/{who + 1}/{letter}_{who * images + image + 1:05d}_{who + 1}.bmp",
-                    who,
-                    camera,
-                    image,
-                )
-                for image in range(images)
-            ]
-            for who in range(identities)
-        ]
-        for split in range(1, _REGDB_SPLITS + 1):
-            order = _shuffled(seed, identities, split)
-            half = identities // 2
-            for side, members in (("train", order[:half]), ("test", order[half:])):
-                lines = [f"{shot.path} {label}" for label, who in enumerate(members) for shot in of[who]]
-                _write_lines(folder / "idx" / f"{side}_{name.lower()}_{split}.txt", lines)
-        shots += [shot for group in of for shot in group]
-    return shots
-
-
-def _plan_llcm(folder: Path, identities: int, images: int, seed: int, infrared: Infrared) -> list[_Shot]:
-    """Write LLCM's lists (about 2 in 3 identities to train); return its pictures."""
-    order = _shuffled(seed, identities)
-    held_out = max(2, round(identities / 3))
-    test, train = sorted(order[:held_out]), sorted(order[held_out:])
-    _write_lines(folder / "idx" / "test_id.txt", [",".join(str(identity + 1) for identity in test)])
-    shots: list[_Shot] = []
-    for modality, short in ((Modality.VISIBLE, "vis"), (Modality.INFRARED, "nir")):
-        cameras = [draw_camera(seed, n, _spectrum(modality, infrared, n)) for n in LLCM_CAMERAS]
-        lines: list[str] = []
-        for label, identity in enumerate(train):
-            taken = [shot for camera in cameras for shot in _llcm_shots(short, identity, camera, images)]
-            lines += [f"{shot.path} {label}" for shot in taken]
-            shots += taken
-        _write_lines(folder / "idx" / f"train_{short}.txt", lines)
-        for camera in cameras:
-            for identity in test:
-                shots += _llcm_shots(f"test_{short}/cam{camera.number}", identity, camera, images)
-    return shots
-
-
-def _llcm_shots(parent: str, identity: int, camera: Camera, images: int) -> list[_Shot]:
-    name = f"{identity + 1:04d}"
-    return [
-        _Shot(f"{parent}/{name}/{name}_c{camera.number}_{image + 1:04d}.jpg", identity, camera, image)
-        for image in range(images)
-    ]
-
-
-_Visit = tuple[datetime, _Shot, str]
+_Visit = tuple[datetime, Shot, str]
 
 
 def _plan_site(identities: int, images: int, seed: int, first_identity: int) -> list[_Visit]:
@@ -387,7 +274,7 @@ def _plan_site(identities: int, images: int, seed: int, first_identity: int) -> 
             for image in range(images):
                 moment = starts + timedelta(seconds=float(seconds[who]) + _TRACK_INTERVAL_S * image)
                 path = f"cam{place}/{next(numbers):08d}.jpg"
-                shot = _Shot(path, identity, camera, image, walk.step(image))
+                shot = Shot(path, identity, camera, image, walk.step(image))
                 visits.append((moment, shot, f"cam{place}-track{track:04d}"))
     return sorted(visits, key=lambda visit: (visit[0], visit[1].path))
 
