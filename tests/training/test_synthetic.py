@@ -357,7 +357,8 @@ def test_infrared_cameras_receive_what_is_asked(tmp_path):
         {n: [file.read_bytes() for file in files] for n, files in infrared_files(trees[kind]).items()}
         for kind in (Infrared.NEAR, Infrared.THERMAL, Infrared.BOTH)
     )
-    assert near[3] and near != thermal
+    assert near[3]
+    assert near != thermal
     assert both == {3: near[3], 6: thermal[6]}
     assert not set(near[6]) & set(thermal[6])
 
