@@ -1,90 +1,163 @@
-"""``POST /search`` against the same work called directly: what HTTP, queue, keys and audit cost.
+"""What HTTP, queue, keys and audit cost, beside the same work called directly.
 
-Both use the encoder that ships and an embedded gallery of the same images. Usage: serving.py
+Usage: serving.py [--encoder BUNDLE] [--seconds 10] [--rounds 3]
+
+Each figure is a ratio of two measurements of one run, taken in turn: ``/search`` of one client against
+decode, encode and gallery search in this process; searches of 32 clients and batches of ingest against
+the encoder's own images a second; a search during full ingest against one of an idle server.
 """
 
-import os
-import re
+import argparse
+import asyncio
+import itertools
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+from load import Server, Tally, client, ingest_request, search_request, serving
+
 from clients.uploads import manifest_uploads
 from exporter.bundle import default_bundle
 from exporter.preprocess import load_image
-from exporter.runtime import load_encoder
-from index.gallery import open_gallery
+from exporter.runtime import Encoder, load_encoder
+from index.gallery import Gallery, open_gallery
 from index.records import Where
 from index.space import Modality
 from peca_client import PecaClient
 from training.datasets.synthetic import write_site
 
-SEARCHES = 100
-WARM_UP = 10
+CLIENTS = 32
+INGEST_CLIENTS = 4
+BATCH = 64
+BATCH_SIZES = (1, 8, 16, 32)
 
 
-def median_ms(call: Callable[[bytes], object], queries: list[bytes]) -> float:
-    """The median time of a call after a warm-up."""
+def direct_seconds(encoder: Encoder, gallery: Gallery, queries: list[bytes]) -> list[float]:
+    """The times of decode, encode and search in this process."""
     times = []
     for query in queries:
-        began = time.perf_counter()
-        call(query)
-        times.append(time.perf_counter() - began)
-    return 1000 * statistics.median(times[WARM_UP:])
+        began = time.monotonic()
+        image = load_image(query, encoder.image_hw)
+        vector = encoder.encode(image[None], [Modality.VISIBLE])
+        gallery.search(vector, 20, Where(modality=Modality.INFRARED))
+        times.append(time.monotonic() - began)
+    return times
 
 
-def start_server(folder: Path) -> tuple[subprocess.Popen[bytes], str, str]:
-    """A server process on a new gallery: the process, its address and its key."""
-    log = folder / "log"
-    command = [sys.executable, "-m", "clients.cli", "serve", "--gallery", f"embedded:{folder / 'data'}"]
-    with log.open("wb") as output:
-        process = subprocess.Popen([*command, "--port", "0"], stdout=output, stderr=output, env=os.environ)
-    while process.poll() is None:
-        text = log.read_text()
-        url, key = re.search(r"http://\S+", text), re.search(r"peca_\S+", text)
-        if url and key:
-            return process, url[0], key[0]
-        time.sleep(0.1)
-    raise SystemExit(log.read_text())
+def raw_images_s(encoder: Encoder, seconds: float) -> float:
+    """The encoder's images a second in batches of the size that suits it best."""
+    best = 0.0
+    for size in BATCH_SIZES:
+        images = np.random.default_rng(0).integers(0, 255, (size, *encoder.image_hw, 3), dtype=np.uint8)
+        light, done, began = [Modality.VISIBLE] * size, 0, time.monotonic()
+        while time.monotonic() - began < seconds / len(BATCH_SIZES):
+            encoder.encode(images, light)
+            done += size
+        best = max(best, done / (time.monotonic() - began))
+    return best
 
 
-def direct_ms(data: Path, queries: list[bytes]) -> float:
-    """Decode, encode and search called in this process."""
-    encoder = load_encoder(default_bundle())
-    with closing(open_gallery(f"embedded:{data}", encoder.spec, read_only=True)) as gallery:
+def load(server: Server, streams: list[Iterator[bytes]], seconds: float) -> tuple[Tally, float]:
+    """Ask by one client a stream at a time; what came of it, and how long it took."""
+    tally, began = Tally(), time.monotonic()
 
-        def search(query: bytes) -> object:
-            image = load_image(query, encoder.image_hw)
-            return gallery.search(
-                encoder.encode(image[None], [Modality.VISIBLE]), 20, Where(modality=Modality.INFRARED)
-            )
+    async def run() -> None:
+        until = time.monotonic() + seconds
+        await asyncio.gather(*(client(server, stream, until, tally) for stream in streams))
 
-        return median_ms(search, queries)
+    asyncio.run(run())
+    assert set(tally.statuses) <= {200, 201}, tally.statuses
+    return tally, time.monotonic() - began
+
+
+class Bench:
+    """One server, one encoder of the same kind in this process, and what both are asked."""
+
+    def __init__(self, server: Server, encoder: Encoder, images: list[bytes], seconds: float) -> None:
+        self.server = server
+        self.encoder = encoder
+        self.images = images
+        self.seconds = seconds
+        self.searches = [search_request(server, image) for image in images]
+        self._first = itertools.count(0, BATCH)
+
+    def searching(self) -> Iterator[bytes]:
+        """Searches without an end."""
+        return itertools.cycle(self.searches)
+
+    def ingesting(self) -> Iterator[bytes]:
+        """Batches of new images without an end."""
+        files = [self.images[number % len(self.images)] for number in range(BATCH)]
+        return (ingest_request(self.server, files, first) for first in self._first)
+
+    def one_client(self, gallery: Gallery, rounds: int) -> float:
+        """The ratio of the medians of ``/search`` and of the same work called directly."""
+        direct: list[float] = []
+        http = Tally()
+        for _ in range(4 * rounds):
+            direct += direct_seconds(self.encoder, gallery, self.images[:25])[5:]
+            http.seconds += load(self.server, [self.searching()], self.seconds / 4)[0].seconds
+        mean_direct, over_http = 1000 * statistics.median(direct), http.quantile_ms(0.5)
+        print(f"one client: direct {mean_direct:.2f} ms, POST /search {over_http:.2f} ms")
+        return over_http / mean_direct
+
+    def against_raw(self, name: str, streams: int, images: int, rounds: int) -> float:
+        """The ratio of images a second through the server and through the encoder alone, by rounds."""
+        ratios = []
+        for _ in range(rounds):
+            raw = raw_images_s(self.encoder, self.seconds)
+            asked = [self.searching() if images == 1 else self.ingesting() for _ in range(streams)]
+            tally, took = load(self.server, asked, self.seconds)
+            ratios.append(images * len(tally.seconds) / took / raw)
+            print(f"{name}: {ratios[-1] * raw:.0f} images/s, the encoder alone {raw:.0f}")
+        return statistics.median(ratios)
+
+    def during_ingest(self, rounds: int) -> float:
+        """The ratio of the 95th percentiles of a search during full ingest and of one alone."""
+        idle, busy = Tally(), Tally()
+        for _ in range(rounds):
+            idle.seconds += load(self.server, [self.searching()], self.seconds)[0].seconds
+
+            async def both() -> None:
+                until = time.monotonic() + self.seconds
+                senders = [
+                    client(self.server, self.ingesting(), until, Tally()) for _ in range(INGEST_CLIENTS)
+                ]
+                await asyncio.gather(client(self.server, self.searching(), until, busy), *senders)
+
+            asyncio.run(both())
+        low, high = idle.quantile_ms(0.95), busy.quantile_ms(0.95)
+        print(f"95th percentile of a search: idle {low:.1f} ms, during full ingest {high:.1f} ms")
+        return high / low
 
 
 def main() -> None:
-    """Measure both ways and print the ratio."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        uploads = manifest_uploads(write_site(folder / "site", 48, 2, 7)).ready
-        process, url, key = start_server(folder)
-        try:
-            with PecaClient(url, key) as client:
-                client.ingest(uploads)
-                visible = [Path(str(one.image)).read_bytes() for one in uploads if one.modality == "visible"]
-                queries = (visible * SEARCHES)[: SEARCHES + WARM_UP]
-                over_http = median_ms(lambda query: client.search(query, "visible"), queries)
-                direct = direct_ms(folder / "data", queries)
-        finally:
-            process.terminate()
-            process.wait()
-    print(f"{len(uploads)} images, {SEARCHES} searches one after another, medians")
-    print(f"direct {direct:.2f} ms   POST /search {over_http:.2f} ms   ratio {over_http / direct:.2f}")
+    """Measure all four and print the ratios with their targets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", type=Path)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    encoder = load_encoder(asked.encoder or default_bundle())
+    with TemporaryDirectory() as name, serving(Path(name), asked.encoder) as server:
+        uploads = manifest_uploads(write_site(Path(name) / "site", 48, 2, 7)).ready
+        with PecaClient(server.url, server.key) as peca:
+            peca.ingest(uploads)
+        images = [Path(str(one.image)).read_bytes() for one in uploads if one.modality == "visible"]
+        bench = Bench(server, encoder, images, asked.seconds)
+        load(server, [bench.searching() for _ in range(8)], 1)
+        with closing(open_gallery(f"embedded:{server.data}", encoder.spec, read_only=True)) as gallery:
+            ratios = {"one client, p50 (at most 1.25)": bench.one_client(gallery, asked.rounds)}
+        ratios[f"{CLIENTS} clients (at least 0.85)"] = bench.against_raw("search", CLIENTS, 1, asked.rounds)
+        ratios["ingest (at least 0.85)"] = bench.against_raw("ingest", INGEST_CLIENTS, BATCH, asked.rounds)
+        ratios["search during ingest, p95 (at most 3)"] = bench.during_ingest(asked.rounds)
+    print(f"{len(uploads)} images, encoder {encoder.spec.encoder} on {encoder.provider}")
+    for told, ratio in ratios.items():
+        print(f"{told}: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
     │   └── DatasetInvalid        a data set tree is not what its layout says (training.datasets)
     ├── EncoderMismatch           vectors of one encoder offered to a gallery of another
     ├── GalleryUnavailable        the gallery cannot be opened, read or written now
+    │   ├── GalleryUnreachable    its server does not answer; the same call may be made again
     │   └── IndexFileUnusable     its index file is damaged, or of another state of the gallery
     ├── SnapshotInvalid           a snapshot of a gallery is incomplete or damaged
     ├── BundleInvalid             an encoder artefact is damaged or not understood
@@ -37,6 +38,12 @@ class EncoderMismatch(PecaError):
 
 class GalleryUnavailable(PecaError):
     """The gallery cannot be opened, read or written now."""
+
+
+class GalleryUnreachable(GalleryUnavailable):
+    """The server of a gallery does not answer now; the same call may be made again."""
+
+    retry_after_s = 2
 
 
 class IndexFileUnusable(GalleryUnavailable):

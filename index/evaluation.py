@@ -22,7 +22,9 @@ from index.protocols import (
     mode_named,
     select,
 )
-from index.records import ImageRecord
+from index.records import ANY, ImageRecord, Where
+from index.rerank import CANDIDATES, k_reciprocal_order
+from index.scoring import best
 from index.space import Modality
 
 CMC_RANKS = 50
@@ -87,6 +89,7 @@ class EvaluationReport:
         draws: The family of draws; ``None`` where nothing is drawn.
         unlabelled: Images of the gallery that took no part, having no ``person_id``.
         trials: Each trial, at least one.
+        reranked: The first of each ranking were ordered by their k-reciprocal neighbours.
     """
 
     protocol: str
@@ -97,6 +100,7 @@ class EvaluationReport:
     draws: Draws | None
     unlabelled: int
     trials: tuple[Trial, ...]
+    reranked: bool = False
 
     @property
     def mean(self) -> Scores:
@@ -135,6 +139,7 @@ class EvaluationReport:
             "shots": self.shots,
             "draws": None if self.draws is None else str(self.draws),
             "unlabelled": self.unlabelled,
+            "reranked": self.reranked,
             "queries": first.queries,
             "valid_queries": first.valid_queries,
             "gallery": first.gallery,
@@ -164,6 +169,7 @@ class EvaluationReport:
                 draws=None if content["draws"] is None else Draws(content["draws"]),
                 unlabelled=int(content["unlabelled"]),
                 trials=tuple(_trial(one) for one in content["trials"]),
+                reranked=bool(content.get("reranked", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"not a report of `peca evaluate` ({type(error).__name__}: {error})") from None
@@ -178,6 +184,7 @@ def evaluate_gallery(
     trials: int = 10,
     draws: Draws = Draws.SEEDED,
     rand_perm: Path | None = None,
+    rerank: bool = False,
 ) -> EvaluationReport:
     """Search the labelled images of one modality by those of the other, as a protocol says, and score it.
 
@@ -193,10 +200,52 @@ def evaluate_gallery(
         trials: Draws to average over; a protocol that draws nothing has one trial, whatever this says.
         draws: The family of draws.
         rand_perm: ``rand_perm_cam.mat``, needed for official draws and for nothing else.
+        rerank: Order the first of each ranking by their k-reciprocal neighbours.
 
     Raises:
         InvalidInput: The protocol does not define what is asked, the gallery lacks labelled images
             of a modality or cameras that the protocol can read, or no query has a match.
+    """
+    people = labelled_people(gallery)
+    if rerank:
+        people = RerankedPeople(people.candidates, people.vectors, people.unlabelled, people.image_ids)
+    return evaluate_people(
+        people,
+        gallery.spec.encoder,
+        protocol,
+        query_modality,
+        shots=shots,
+        trials=trials,
+        draws=draws,
+        rand_perm=rand_perm,
+    )
+
+
+def evaluate_people(
+    people: "People",
+    encoder: str,
+    protocol: str,
+    query_modality: Modality | None = None,
+    *,
+    shots: int = 1,
+    trials: int = 10,
+    draws: Draws = Draws.SEEDED,
+    rand_perm: Path | None = None,
+) -> EvaluationReport:
+    """Score labelled images that were read already; else as ``evaluate_gallery``.
+
+    Args:
+        people: The images.
+        encoder: The fingerprint of the encoder that made their vectors.
+        protocol: As the rest, see ``evaluate_gallery``.
+        query_modality: See there.
+        shots: See there.
+        trials: See there.
+        draws: See there.
+        rand_perm: See there.
+
+    Raises:
+        InvalidInput: See there.
     """
     mode = mode_named(protocol)
     asking = mode.query_modalities[0] if query_modality is None else _member(Modality, query_modality)
@@ -205,7 +254,6 @@ def evaluate_gallery(
     if trials < 1:
         raise InvalidInput(f"trials must be at least 1, got {trials}")
     permutations = _permutations(family, rand_perm)
-    people = labelled_people(gallery)
     results = []
     for number in range(trials if mode.draws else 1):
         chosen = select(people.candidates, mode, asking, shots=shots, trial=number, permutations=permutations)
@@ -214,11 +262,12 @@ def evaluate_gallery(
         protocol=mode.name,
         query_modality=asking,
         gallery_modality=asking.other,
-        encoder=gallery.spec.encoder,
+        encoder=encoder,
         shots=shots if mode.draws else None,
         draws=family if mode.draws else None,
         unlabelled=people.unlabelled,
         trials=tuple(results),
+        reranked=isinstance(people, RerankedPeople),
     )
 
 
@@ -253,15 +302,15 @@ def combine_reports(reports: Sequence[EvaluationReport]) -> EvaluationReport:
     )
 
 
-def _test(report: EvaluationReport) -> tuple[str, str, int | None, str | None]:
+def _test(report: EvaluationReport) -> tuple[str, str, int | None, str | None, bool]:
     draws = None if report.draws is None else str(report.draws)
-    return report.protocol, str(report.query_modality), report.shots, draws
+    return report.protocol, str(report.query_modality), report.shots, draws, report.reranked
 
 
 def _in_words(report: EvaluationReport) -> str:
-    protocol, asking, shots, draws = _test(report)
+    protocol, asking, shots, draws, reranked = _test(report)
     drawn = "" if shots is None else f" with {shots} shot{'s' if shots > 1 else ''}, {draws} draws"
-    return f"{protocol} asked by {asking} images{drawn}"
+    return f"{protocol} asked by {asking} images{drawn}{', re-ranked' if reranked else ''}"
 
 
 _Closed = TypeVar("_Closed", bound=StrEnum)
@@ -294,29 +343,50 @@ class People:
         candidates: What a protocol needs of each image.
         vectors: (N, D) float32 unit rows.
         unlabelled: Images of the gallery that are not among them, having no ``person_id``.
+        image_ids: Theirs.
     """
 
     candidates: list[Candidate]
     vectors: NDArray[np.float32]
     unlabelled: int
+    image_ids: list[str]
+
+    def similarity(self, queries: NDArray[np.int64], ranked: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What ranks (G,) images for each of (n,) others, (n, G): their cosines."""
+        return self.vectors[queries] @ self.vectors[ranked].T
 
 
-def labelled_people(gallery: Gallery) -> People:
-    """The labelled images of ``gallery``.
+class RerankedPeople(People):
+    """The same, the first of each ranking ordered as a search does that asks for it."""
+
+    def similarity(self, queries: NDArray[np.int64], ranked: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As of ``People``; those ordered anew stand above every cosine."""
+        scores = super().similarity(queries, ranked)
+        for query, row in zip(queries, scores, strict=True):
+            head = best(row, CANDIDATES)
+            order = k_reciprocal_order(self.vectors[query], self.vectors[ranked[head]])
+            row[head[order]] = np.linspace(3, 2, len(head), dtype=np.float32)
+        return scores
+
+
+def labelled_people(gallery: Gallery, where: Where = ANY) -> People:
+    """The labelled images of ``gallery`` that pass ``where``.
 
     Raises:
         InvalidInput: There is none, or none of one of the modalities.
     """
     candidates: list[Candidate] = []
     batches: list[NDArray[np.float32]] = []
+    image_ids: list[str] = []
     images = 0
-    for records, vectors in gallery.vectors():
+    for records, vectors in gallery.vectors(where):
         images += len(records)
         taken = [i for i, record in enumerate(records) if record.person_id is not None]
         batches.append(vectors[taken])
         candidates += [_candidate(records[i], str(records[i].person_id)) for i in taken]
+        image_ids += [records[i].image_id for i in taken]
     _refuse_one_sided(candidates, images)
-    return People(candidates, np.concatenate(batches), images - len(candidates))
+    return People(candidates, np.concatenate(batches), images - len(candidates), image_ids)
 
 
 def _candidate(record: ImageRecord, person_id: str) -> Candidate:
@@ -340,9 +410,8 @@ def _refuse_one_sided(candidates: list[Candidate], images: int) -> None:
 def _score(people: People, chosen: Selection, mode: SearchMode, trial: int) -> Trial:
     queries, ranked = np.asarray(chosen.queries), np.asarray(chosen.gallery)
     rankings = rankings_of(people.candidates, chosen, mode)
-    transposed = people.vectors[ranked].T
     for rows in rankings.chunks():
-        rankings.score(rows, people.vectors[queries[rows]] @ transposed)
+        rankings.score(rows, people.similarity(queries[rows], ranked))
     metrics = rankings.metrics()
     _, chance = rankings.chance()
     return Trial(

@@ -1,8 +1,10 @@
 """The seam between what searches and what stores: the ``Gallery`` protocol and its address."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import EncoderMismatch, GalleryUnavailable, InvalidInput
-from index.records import ANY, CameraSummary, Hit, ImageRecord, Where
+from index.generations import current_folder
+from index.records import ANY, CameraSummary, Hit, ImageRecord, Where, as_utc
 from index.space import EmbeddingSpec, l2_normalise
 
 
@@ -52,13 +55,16 @@ class Gallery(Protocol):
         """
         ...
 
-    def search(self, queries: NDArray[np.float32], k: int, where: Where = ANY) -> list[list[Hit]]:
+    def search(
+        self, queries: NDArray[np.float32], k: int, where: Where = ANY, *, exact: bool = False
+    ) -> list[list[Hit]]:
         """The ``k`` most similar images of the filtered gallery to each query.
 
         Args:
             queries: (Q, D) float, normalised here.
             k: At least 1; fewer hits come back only where the filter leaves fewer images.
             where: The filter.
+            exact: Compare with every image that passes, whatever index there is.
 
         Returns:
             Q lists, each by score descending, ties in the order of adding.
@@ -75,6 +81,21 @@ class Gallery(Protocol):
         """
         ...
 
+    def page(self, where: Where, limit: int, before: tuple[datetime, str] | None = None) -> list[ImageRecord]:
+        """The newest images that pass ``where``: by ``captured_at``, then ``image_id``, both descending.
+
+        Args:
+            where: The filter.
+            limit: Most records, at least 1.
+            before: ``captured_at`` and ``image_id`` of the last record of the page before; only what comes
+                after it in this order, so that adding and removing between two pages repeats and skips
+                nothing else. ``None`` for the first page.
+
+        Raises:
+            InvalidInput: ``limit`` is below 1, or ``before`` has an instant without a time zone.
+        """
+        ...
+
     def get(self, image_id: str) -> ImageRecord | None:
         """The record of one image, or ``None``."""
         ...
@@ -87,8 +108,8 @@ class Gallery(Protocol):
         """How many images pass ``where``."""
         ...
 
-    def cameras(self) -> list[CameraSummary]:
-        """What the gallery holds of each camera and modality, sorted by ``camera_id``, then modality."""
+    def cameras(self, where: Where = ANY) -> list[CameraSummary]:
+        """Of the images that pass ``where``, each camera and modality, by ``camera_id``, then modality."""
         ...
 
     def close(self) -> None:
@@ -100,7 +121,8 @@ def open_gallery(url: str, spec: EmbeddingSpec, *, read_only: bool = False) -> G
     """Open the gallery at ``url``, or begin one there.
 
     Args:
-        url: ``memory:`` (exact, gone when closed) or ``embedded:PATH``, PATH a folder.
+        url: ``memory:`` (exact, gone when closed), ``embedded:PATH``, PATH a folder, or
+            ``milvus:ADDRESS`` (``index.milvus_address.FORM`` lists its forms).
         spec: What the encoder in use makes.
         read_only: Open beside a running writer and see the gallery as it was at that moment; ``add``
             and ``remove`` are refused.
@@ -109,14 +131,24 @@ def open_gallery(url: str, spec: EmbeddingSpec, *, read_only: bool = False) -> G
         InvalidInput: ``url`` names no engine, or the engine needs another form of address.
         EncoderMismatch: The gallery holds vectors of another encoder or length.
         GalleryUnavailable: It cannot be read or written, another process writes it, or ``read_only``
-            was asked where no gallery is.
+            was asked where no gallery is; ``GalleryUnreachable`` where its server does not answer.
         MissingExtra: The engine's packages are not installed.
     """
+    if is_milvus(url):
+        from index.milvus import MilvusGallery
+        from index.milvus_address import MilvusAddress
+
+        return MilvusGallery(MilvusAddress.parse(url), spec, read_only=read_only)
     folder = embedded_folder(url)
     if folder is not None:
         from index.embedded.engine import EmbeddedGallery
 
-        return EmbeddedGallery(folder, spec, read_only=read_only)
+        opened = EmbeddedGallery(folder, spec, read_only=read_only)
+        if embedded_folder(url) != folder:
+            # It was switched to another generation in this very moment.
+            opened.close()
+            return open_gallery(url, spec, read_only=read_only)
+        return opened
     if read_only:
         raise GalleryUnavailable(
             "a memory: gallery begins empty, so there is none to open with read_only=True"
@@ -133,6 +165,11 @@ def stored_spec(url: str) -> EmbeddingSpec | None:
         InvalidInput: ``url`` names no engine, or the engine needs another form of address.
         GalleryUnavailable: There is a gallery, but it cannot be read.
     """
+    if is_milvus(url):
+        from index.milvus import read_milvus_spec
+        from index.milvus_address import MilvusAddress
+
+        return read_milvus_spec(MilvusAddress.parse(url))
     folder = embedded_folder(url)
     if folder is None:
         return None
@@ -141,18 +178,32 @@ def stored_spec(url: str) -> EmbeddingSpec | None:
     return read_spec(folder)
 
 
+def is_milvus(url: str) -> bool:
+    """Whether ``url`` is the address of a gallery in Milvus."""
+    return url.startswith("milvus:")
+
+
 def embedded_folder(url: str) -> Path | None:
-    """The folder of an ``embedded:`` address, ``None`` for ``memory:``.
+    """The folder of an ``embedded:`` address, ``None`` for the other engines.
+
+    It is the folder of the gallery's current generation, which ``index.generations`` explains.
 
     Raises:
-        InvalidInput: ``url`` is neither.
+        InvalidInput: ``url`` names no engine.
     """
     engine, _, address = url.partition(":")
     if engine == "embedded" and address:
-        return Path(address)
-    if url == "memory:":
+        return current_folder(Path(address))
+    if url == "memory:" or (is_milvus(url) and address):
         return None
-    raise InvalidInput(f"a gallery's address must be memory: or embedded:PATH, got {url!r}")
+    raise InvalidInput(
+        f"a gallery's address must be memory:, embedded:PATH or milvus:ADDRESS, got {shown_address(url)!r}"
+    )
+
+
+def shown_address(url: str) -> str:
+    """``url`` as it may be logged and printed: without a user, a password or a token."""
+    return re.sub(r"//[^/?#]*@", "//", url)
 
 
 def check_spec(stored: EmbeddingSpec, offered: EmbeddingSpec) -> None:
@@ -216,3 +267,17 @@ def check_search(queries: NDArray[np.floating], k: int, spec: EmbeddingSpec) -> 
     if k < 1:
         raise InvalidInput(f"k must be at least 1, got {k}")
     return l2_normalise(array)
+
+
+def check_page(limit: int, before: tuple[datetime, str] | None) -> tuple[datetime, str] | None:
+    """What every engine asks of a ``page``.
+
+    Returns:
+        ``before``, its instant in UTC.
+
+    Raises:
+        InvalidInput: As ``Gallery.page`` says.
+    """
+    if limit < 1:
+        raise InvalidInput(f"limit must be at least 1, got {limit}")
+    return None if before is None else (as_utc(before[0], "before"), before[1])

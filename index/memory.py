@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import GalleryUnavailable
-from index.gallery import AddReport, check_batch, check_search
+from index.gallery import AddReport, check_batch, check_page, check_search
 from index.records import ANY, CameraSummary, Hit, ImageRecord, Where
 from index.scoring import SAME_VECTOR, best, cosine
 from index.space import EmbeddingSpec, Modality
@@ -43,8 +43,15 @@ class MemoryGallery:
                     conflicting.append(record.image_id)
         return AddReport(tuple(added), tuple(unchanged), tuple(conflicting))
 
-    def search(self, queries: NDArray[np.float32], k: int, where: Where = ANY) -> list[list[Hit]]:
-        """See ``Gallery.search``."""
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Where = ANY,
+        *,
+        exact: bool = False,  # noqa: ARG002
+    ) -> list[list[Hit]]:
+        """See ``Gallery.search``; every search is exact here."""
         units = check_search(queries, k, self.spec)
         records, rows = self._rows(where)
         answers = []
@@ -59,6 +66,13 @@ class MemoryGallery:
         for start in range(0, len(records), _BATCH):
             self._check_open()
             yield records[start : start + _BATCH], rows[start : start + _BATCH]
+
+    def page(self, where: Where, limit: int, before: tuple[datetime, str] | None = None) -> list[ImageRecord]:
+        """See ``Gallery.page``."""
+        last = check_page(limit, before)
+        keyed = [((record.captured_at, record.image_id), record) for record, _ in self._matching(where)]
+        left = [one for one in keyed if last is None or one[0] < last]
+        return [record for _, record in sorted(left, key=lambda one: one[0], reverse=True)[:limit]]
 
     def get(self, image_id: str) -> ImageRecord | None:
         """See ``Gallery.get``."""
@@ -79,10 +93,10 @@ class MemoryGallery:
         """See ``Gallery.count``."""
         return len(self._matching(where))
 
-    def cameras(self) -> list[CameraSummary]:
+    def cameras(self, where: Where = ANY) -> list[CameraSummary]:
         """See ``Gallery.cameras``."""
         moments: dict[tuple[str, Modality], list[datetime]] = {}
-        for record, _ in self._matching(ANY):
+        for record, _ in self._matching(where):
             moments.setdefault((record.camera_id, record.modality), []).append(record.captured_at)
         return [
             CameraSummary(camera_id, modality, len(captured), min(captured), max(captured))

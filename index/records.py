@@ -92,6 +92,7 @@ class Where:
         after: Captured at this instant or later.
         before: Captured before this instant.
         person_ids: Only images labelled with these identities.
+        track_ids: Only images of these tracks.
         image_ids: Only these images.
 
     Raises:
@@ -105,10 +106,11 @@ class Where:
     after: datetime | None = None
     before: datetime | None = None
     person_ids: Collection[str] | None = None
+    track_ids: Collection[str] | None = None
     image_ids: Collection[str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("camera_ids", "exclude_camera_ids", "person_ids", "image_ids"):
+        for name in ("camera_ids", "exclude_camera_ids", "person_ids", "track_ids", "image_ids"):
             values = getattr(self, name)
             if isinstance(values, str):
                 raise InvalidInput(f"{name} must be a collection of strings, got the string {values!r}")
@@ -130,6 +132,7 @@ class Where:
             and (self.after is None or record.captured_at >= self.after)
             and (self.before is None or record.captured_at < self.before)
             and (self.person_ids is None or record.person_id in self.person_ids)
+            and (self.track_ids is None or record.track_id in self.track_ids)
             and (self.image_ids is None or record.image_id in self.image_ids)
         )
 

@@ -3,18 +3,20 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, RLock, Thread
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.embedded.ann import ImageGone, Limits, one_thread, search
+from index.embedded.columns import RowFilter
+from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import drop_index_file, read_index_file, write_index_file
-from index.embedded.locks import SharedLock
-from index.embedded.store import Store
-from index.embedded.vectors import VectorIndex
+from index.embedded.store import Store, microseconds
 from index.errors import GalleryUnavailable, IndexFileUnusable
-from index.gallery import AddReport, check_batch, check_search
+from index.gallery import AddReport, check_batch, check_page, check_search
 from index.records import ANY, CameraSummary, Hit, ImageRecord, Where
 from index.scoring import SAME_VECTOR, cosine
 from index.space import EmbeddingSpec
@@ -23,6 +25,12 @@ log = logging.getLogger(__name__)
 
 _WORTH_SAVING = 10_000
 """From so many changed vectors on, an index file saves a start more time than it costs an end."""
+
+_WORTH_PAUSING = 1 << 17
+"""From so many changed vectors on, and half of all, the index file is written while the gallery serves."""
+
+_PAGES = 16
+"""So many pages of SQLite's are taken in before they are coded together."""
 
 
 class EmbeddedGallery:
@@ -33,6 +41,7 @@ class EmbeddedGallery:
             is not.
         spec: Of the encoder in use.
         read_only: Open beside a running writer, and see the gallery as it was at that moment.
+        limits: From which sizes on the vectors are held as codes, and searched as such.
 
     Raises:
         EncoderMismatch: The gallery holds vectors of another encoder.
@@ -40,16 +49,25 @@ class EmbeddedGallery:
             was asked where no gallery is.
     """
 
-    def __init__(self, folder: Path, spec: EmbeddingSpec, *, read_only: bool = False) -> None:
+    def __init__(
+        self, folder: Path, spec: EmbeddingSpec, *, read_only: bool = False, limits: Limits | None = None
+    ) -> None:
         self.spec = spec
         self._folder = folder
         self._closed = False
-        self._writing = Lock()
-        self._index_lock = SharedLock()
+        self._saving = Lock()
+        self._writing = RLock()
+        self._removing = Lock()
+        self._work = Event()
         self._read_only = read_only
         self._store = Store(folder, spec, read_only=read_only)
         with self._closing_on_failure():
-            self._index, self._unsaved = self._load()
+            self._index = GrowingIndex(spec.dim, self._store.rows, limits or Limits())
+            self._unsaved = self._load()
+        self._builder = Thread(target=self._build, name="peca-index", daemon=True)
+        if not read_only:
+            self._work.set()
+            self._builder.start()
 
     def add(self, records: Sequence[ImageRecord], vectors: NDArray[np.float32]) -> AddReport:
         """See ``Gallery.add``."""
@@ -65,22 +83,53 @@ class EmbeddedGallery:
                     unchanged.append(i)
                 else:
                     conflicting.append(i)
-            positions = self._store.insert([records[i] for i in added], rows[added])
-            with self._closing_on_failure(), self._index_lock.exclusive():
-                self._index.append(positions, rows[added])
-                self._unsaved += len(added)
+            images = self._store.insert([records[i] for i in added], rows[added])
+            with self._closing_on_failure():
+                self._index.append(images, rows[added])
+            self._unsaved += len(added)
+        self._work.set()
         ids = [[records[i].image_id for i in group] for group in (added, unchanged, conflicting)]
         return AddReport(*map(tuple, ids))
 
-    def search(self, queries: NDArray[np.float32], k: int, where: Where = ANY) -> list[list[Hit]]:
+    def search(
+        self, queries: NDArray[np.float32], k: int, where: Where = ANY, *, exact: bool = False
+    ) -> list[list[Hit]]:
         """See ``Gallery.search``."""
         units = check_search(queries, k, self.spec)
-        with self._index_lock.shared():
-            self._check_open()
-            among = None if where == ANY else self._store.positions(where)
-            found = self._index.search(units, k, among)
-            records = self._store.records({position for row in found for position, _ in row})
-        return [[Hit(records[position], score) for position, score in row] for row in found]
+        try:
+            return self._search(units, k, where, exact)
+        except ImageGone:
+            with self._removing:  # nothing goes while this is held
+                return self._search(units, k, where, exact)
+
+    def _search(self, units: NDArray[np.float32], k: int, where: Where, exact: bool) -> list[list[Hit]]:
+        self._check_open()
+        found = search(
+            self._index.view,
+            units,
+            k,
+            self._row_filter(where),
+            exact=exact,
+            fetch=self._store.rows,
+            limits=self._index.limits,
+        )
+        records = self._store.records({position for row in found for position, _ in row})
+        try:
+            return [[Hit(records[position], score) for position, score in row] for row in found]
+        except KeyError:
+            raise ImageGone from None
+
+    def _row_filter(self, where: Where) -> RowFilter | None:
+        if where == ANY:
+            return None
+        named = where.image_ids is not None or where.track_ids is not None
+        return RowFilter(
+            where,
+            self._index.vocabulary,
+            None if where.after is None else microseconds(where.after),
+            None if where.before is None else microseconds(where.before),
+            np.sort(self._store.positions(where)) if named else None,
+        )
 
     def vectors(self, where: Where = ANY) -> Iterator[tuple[list[ImageRecord], NDArray[np.float32]]]:
         """See ``Gallery.vectors``."""
@@ -88,6 +137,12 @@ class EmbeddedGallery:
         for page in self._store.pages(where):
             yield page
             self._check_open()
+
+    def page(self, where: Where, limit: int, before: tuple[datetime, str] | None = None) -> list[ImageRecord]:
+        """See ``Gallery.page``."""
+        last = check_page(limit, before)
+        self._check_open()
+        return self._store.newest(where, limit, last)
 
     def get(self, image_id: str) -> ImageRecord | None:
         """See ``Gallery.get``."""
@@ -97,16 +152,18 @@ class EmbeddedGallery:
 
     def remove(self, where: Where) -> int:
         """See ``Gallery.remove``."""
-        with self._writing, self._index_lock.exclusive():
+        with self._saving, self._writing:
             self._check_open()
             positions = self._store.positions(where)
             if len(positions):
                 # The file holds what is removed, which may stay in no file.
                 self._drop_index_file()
-                self._unsaved = len(self._index.positions)
-            self._store.delete(positions)
-            with self._closing_on_failure():
-                self._index.remove(positions)
+                self._unsaved = self._index.view.count
+            with self._removing:
+                self._store.delete(positions)
+                with self._closing_on_failure():
+                    self._index.remove(positions)
+        self._work.set()
         return len(positions)
 
     def count(self, where: Where = ANY) -> int:
@@ -114,44 +171,80 @@ class EmbeddedGallery:
         self._check_open()
         return self._store.count(where)
 
-    def cameras(self) -> list[CameraSummary]:
+    def cameras(self, where: Where = ANY) -> list[CameraSummary]:
         """See ``Gallery.cameras``."""
         self._check_open()
-        return self._store.cameras()
+        return self._store.cameras(where)
 
     def close(self) -> None:
         """See ``Gallery.close``."""
-        with self._writing, self._index_lock.exclusive():
+        closed, self._closed = self._closed, True
+        self._index.stopping = True
+        self._work.set()
+        if self._builder.is_alive():
+            self._builder.join()
+        with self._saving, self._writing, self._removing:
             try:
-                if not self._closed and not self._read_only and self._unsaved >= _WORTH_SAVING:
+                if not closed and not self._read_only and self._unsaved >= _WORTH_SAVING:
                     self._save()
             finally:
-                self._close()
+                self._store.close()
 
-    def _load(self) -> tuple[VectorIndex, int]:
-        """The vectors that SQLite holds, and how many of them differ from what the index file holds."""
+    def _load(self) -> int:
+        """Take in what SQLite holds; returns how many images of it differ from what the index file holds."""
         try:
-            index = read_index_file(self._folder, self.spec, self._store.index_token())
+            saved = read_index_file(self._folder, self.spec, self._store.index_token())
         except IndexFileUnusable as error:
             log.warning("%s; the index is made anew from SQLite", error)
             self._drop_index_file()
-            index = None
-        index = index or VectorIndex(self.spec.dim)
-        saved = len(index.positions)
-        left = np.setdiff1d(index.positions, self._store.positions(ANY), assume_unique=True)
+            saved = None
+        if saved is not None:
+            self._index.take(*saved)
+        held = self._index.view.positions
+        left = np.setdiff1d(held, self._store.positions(ANY), assume_unique=True)
         if len(left):
-            index.remove(left)
+            self._index.remove(left)
             self._drop_index_file()
-            saved = 0
-        last = int(index.positions[-1]) if len(index.positions) else 0
-        for positions, rows in self._store.load(after=last):
-            index.append(positions, rows)
-        return index, len(index.positions) - saved
+        for number, (images, rows) in enumerate(self._store.load(after=int(held.max(initial=0)))):
+            self._index.append(images, rows)
+            if number % _PAGES == _PAGES - 1:
+                self._code()
+        self._code()
+        return self._index.view.count - (0 if len(left) else len(held))
+
+    def _code(self) -> None:
+        """Code what was taken in; better codes are learnt later, beside the searches."""
+        while self._index.take_in():
+            pass
+
+    def _build(self) -> None:
+        """Code what comes, in a thread of its own, until the gallery is closed."""
+        one_thread()
+        try:
+            while self._work.wait() and not self._closed:
+                self._work.clear()
+                while not self._closed and self._index.step():
+                    pass
+                self._save_large()
+        except Exception:
+            # Searches stay right without it, and grow slower as the gallery grows.
+            log.exception("the gallery %s codes no more vectors; open it again", self._folder)
+
+    def _save_large(self) -> None:
+        with self._saving:
+            changed = self._unsaved
+            if not self._closed and changed >= max(_WORTH_PAUSING, self._index.view.count // 2):
+                self._save()
 
     def _save(self) -> None:
         """Write the index file; a gallery without one is as good, but starts more slowly."""
+        with self._writing:
+            view, changed = self._index.view, self._unsaved
         try:
-            self._store.set_index_token(write_index_file(self._folder, self.spec, self._index))
+            token = write_index_file(self._folder, self.spec, view, self._index.vocabulary)
+            with self._writing:
+                self._store.set_index_token(token)
+                self._unsaved -= changed
         except GalleryUnavailable as error:
             log.warning("%s; the next start reads every vector from SQLite", error)
 
@@ -159,17 +252,14 @@ class EmbeddedGallery:
         if not self._read_only:
             drop_index_file(self._folder)
 
-    def _close(self) -> None:
-        self._closed = True
-        self._store.close()
-
     @contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
         """Close the gallery if the index could not follow the disk; opening it again rebuilds the index."""
         try:
             yield
         except BaseException:
-            self._close()
+            self._closed = True
+            self._store.close()
             raise
 
     def _check_open(self) -> None:

@@ -1,12 +1,12 @@
-"""The index file: what FAISS holds of a gallery, on the disk, so that a start is quick.
+"""The index file: what a search needs of a gallery, on the disk, so that a start is quick.
 
 SQLite holds the truth; this is a copy that is checked before it is used, and that may be missing. It
 carries a token that SQLite holds as well, from the moment at which the two held the same images. What was
 added since then has higher positions, and what was removed since then is missing in SQLite, so that the two
 can be brought together again; a file with another token is of another gallery, or of another state.
 
-A file is a line that names the format, a line of JSON, the positions, FAISS's own bytes, and the SHA-256
-of all these.
+A file is a line that names the format, a line of JSON, arrays, and the SHA-256 of all these. An image that
+was removed is in none of them.
 """
 
 import hashlib
@@ -16,26 +16,33 @@ import secrets
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from index.embedded.vectors import VectorIndex
+import numpy as np
+from numpy.typing import NDArray
+
+from index.embedded.ann import View
+from index.embedded.codec import Codec
+from index.embedded.columns import COLUMNS, Columns, Vocabulary
+from index.embedded.segments import Coded, Flat, scalar_codes, scalar_index
 from index.errors import GalleryUnavailable, IndexFileUnusable
 from index.files import PRIVATE, sync_folder
 from index.space import EmbeddingSpec
 
 FILE_NAME = "index.faiss"
 _DRAFT_NAME = "index.faiss.draft"
-_FORMAT = b"PECA index file 1\n"
+_FORMAT_LINE = b"PECA index file "
+_FORMAT = b"PECA index file 2\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _CHUNK_BYTES = 1 << 20
-_LONGEST_HEADER_BYTES = 4096
 
 
-def write_index_file(folder: Path, spec: EmbeddingSpec, index: VectorIndex) -> str:
+def write_index_file(folder: Path, spec: EmbeddingSpec, view: View, vocabulary: Vocabulary) -> str:
     """Write the index file of a gallery, whole or not at all; on the disk when this returns.
 
     Args:
         folder: Of the gallery, which nobody else writes.
         spec: Of the encoder.
-        index: Holds what SQLite holds.
+        view: What SQLite holds.
+        vocabulary: The names in it.
 
     Returns:
         The file's token, for SQLite to hold.
@@ -44,24 +51,25 @@ def write_index_file(folder: Path, spec: EmbeddingSpec, index: VectorIndex) -> s
         GalleryUnavailable: The disk refuses; the file that was there is as it was.
     """
     token = secrets.token_hex(16)
-    header = {"token": token, "dim": spec.dim, "encoder": spec.encoder, "count": len(index.positions)}
     draft = folder / _DRAFT_NAME
     try:
         drop_draft(folder)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as file:
-            _write(file, header, index)
+            _Writer(file).write_all(
+                {"token": token, "dim": spec.dim, "encoder": spec.encoder}, view, vocabulary
+            )
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / FILE_NAME)
         sync_folder(folder)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         drop_draft(folder)
         raise GalleryUnavailable(f"the index file {folder / FILE_NAME} cannot be written: {error}") from error
     return token
 
 
-def read_index_file(folder: Path, spec: EmbeddingSpec, token: str | None) -> VectorIndex | None:
-    """The index that the file holds, ``None`` where there is no file.
+def read_index_file(folder: Path, spec: EmbeddingSpec, token: str | None) -> tuple[View, Vocabulary] | None:
+    """What the file holds, ``None`` where there is no file.
 
     Args:
         folder: Of the gallery.
@@ -74,11 +82,10 @@ def read_index_file(folder: Path, spec: EmbeddingSpec, token: str | None) -> Vec
     path = folder / FILE_NAME
     try:
         with path.open("rb") as file:
-            header = _checked_header(file, path, spec, token)
-            return VectorIndex.read(spec.dim, header["count"], file.read)
+            return _Reader(file, _checked_header(file, path, spec, token)).read_all()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, str(error)) from error
 
 
@@ -94,7 +101,7 @@ def check_index_file(folder: Path, spec: EmbeddingSpec, token: str | None) -> bo
             _checked_header(file, path, spec, token)
     except FileNotFoundError:
         return False
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, str(error)) from error
     return True
 
@@ -120,31 +127,122 @@ def drop_draft(folder: Path) -> None:
     (folder / _DRAFT_NAME).unlink(missing_ok=True)
 
 
-def _write(file: BinaryIO, header: dict[str, Any], index: VectorIndex) -> None:
-    digest = hashlib.sha256()
+class _Writer:
+    """Writes a file's content, and the SHA-256 of it last."""
 
-    def write(piece: bytes) -> int:
-        digest.update(piece)
-        return file.write(piece)
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
 
-    write(_FORMAT)
-    write(json.dumps(header).encode() + b"\n")
-    index.write(write)
-    file.write(digest.digest())
+    def write_all(self, told: dict[str, Any], view: View, vocabulary: Vocabulary) -> None:
+        living = [part for part in view.coded if part.alive.any()]
+        codecs = list(dict.fromkeys(part.codec for part in living))
+        dumped = [codec.dump() for codec in codecs]
+        header = {
+            **told,
+            "count": len(view.positions),
+            "cameras": vocabulary.cameras.kept(view.numbers("camera")),
+            "people": vocabulary.people.kept(view.numbers("person")),
+            "codecs": [header for header, _ in dumped],
+            "coded": [[codecs.index(p.codec), int(np.count_nonzero(p.alive)), p.error] for p in living],
+            "flat": len(view.flat.columns),
+        }
+        self._write(_FORMAT)
+        self._write(json.dumps(header).encode() + b"\n")
+        for _, arrays in dumped:
+            for array in arrays:
+                self._array(array)
+        for part in living:
+            self._array(part.columns[part.alive])
+            self._codes(part)
+            for tier in part.coarse:
+                self._array(tier[part.alive])
+        self._array(view.flat.columns)
+        self._array(view.flat.rows)
+        self._file.write(self._digest.digest())
+
+    def _codes(self, part: Coded) -> None:
+        """The scalar codes of what was not removed, without a second copy of all."""
+        codes, rows = scalar_codes(part.fine), np.flatnonzero(part.alive)
+        step = max(_CHUNK_BYTES // codes.shape[1], 1)
+        for start in range(0, len(rows), step):
+            self._array(codes[rows[start : start + step]])
+
+    def _array(self, array: NDArray[Any]) -> None:
+        if array.size:
+            self._write(_bytes_of(np.ascontiguousarray(array)))
+
+    def _write(self, piece: bytes | memoryview) -> None:
+        self._digest.update(piece)
+        self._file.write(piece)
+
+
+class _Reader:
+    """Reads what ``_Writer`` wrote, from behind the header of a file that was checked."""
+
+    def __init__(self, file: BinaryIO, header: dict[str, Any]) -> None:
+        self._file = file
+        self._header = header
+
+    def read_all(self) -> tuple[View, Vocabulary]:
+        header = self._header
+        codecs = [self._codec(told) for told in header["codecs"]]
+        coded = [self._coded(codecs[number], count, error) for number, count, error in header["coded"]]
+        flat = Flat(self._columns(header["flat"]), self._floats(header["flat"], header["dim"]))
+        view = View(tuple(coded), flat)
+        if len(view.positions) != header["count"]:
+            raise ValueError(f"expected {header['count']} images, got {len(view.positions)}")
+        return view, Vocabulary(header["cameras"], header["people"])
+
+    def _codec(self, told: dict[str, Any]) -> Codec:
+        shapes = Codec.shapes(told["dim"]) * len(told["tiers"])
+        return Codec.load(told, [self._floats(*shape) for shape in shapes])
+
+    def _coded(self, codec: Codec, count: int, error: float) -> Coded:
+        columns = self._columns(count)
+        fine = scalar_index(codec.dim, count)
+        self._fill(scalar_codes(fine))
+        coarse = [self._fill(np.empty((count, tier.code_bytes), np.uint8)) for tier in codec.tiers]
+        return Coded.of(columns, codec, fine, error, coarse)
+
+    def _columns(self, count: int) -> Columns:
+        return self._fill(np.empty(count, COLUMNS))
+
+    def _floats(self, *shape: int) -> NDArray[np.float32]:
+        return self._fill(np.empty(shape, "<f4"))
+
+    def _fill(self, array: NDArray[Any]) -> NDArray[Any]:
+        if array.size:
+            window = _bytes_of(array)
+            if self._file.readinto(window) != len(window):  # type: ignore[attr-defined]
+                raise ValueError("it ends too early")
+        return array
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    """The memory of a contiguous array."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _checked_header(file: BinaryIO, path: Path, spec: EmbeddingSpec, token: str | None) -> dict[str, Any]:
     """The header of a file whose every byte is as it was written; leaves ``file`` behind the header."""
-    if file.readline(len(_FORMAT)) != _FORMAT:
-        raise _damaged(path, "it does not begin as an index file of format 1")
+    first = file.readline(len(_FORMAT))
+    if first != _FORMAT:
+        raise _unusual(path, first)
     _check_digest(file, path)
     file.seek(len(_FORMAT))
-    header: dict[str, Any] = json.loads(file.readline(_LONGEST_HEADER_BYTES))
+    header: dict[str, Any] = json.loads(file.readline())
     if (header["token"], header["dim"], header["encoder"]) != (token, spec.dim, spec.encoder):
         raise IndexFileUnusable(
             f"the index file {path} is of another gallery, or of another state of this one"
         )
     return header
+
+
+def _unusual(path: Path, first: bytes) -> IndexFileUnusable:
+    if first.startswith(_FORMAT_LINE):
+        return IndexFileUnusable(f"the index file {path} was written by another version of this program")
+    return _damaged(path, "it does not begin as an index file")
 
 
 def _check_digest(file: BinaryIO, path: Path) -> None:

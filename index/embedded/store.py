@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Lock
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.embedded.columns import Described
 from index.embedded.locks import ProcessLock
+from index.embedded.readers import Readers
 from index.errors import GalleryUnavailable, InvalidInput
 from index.files import PRIVATE, make_folder
 from index.gallery import check_spec
@@ -62,6 +63,7 @@ _COLUMNS = "image_id, modality, camera_id, captured_at, person_id, track_id, sou
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BATCH = 1024
+_READERS = 8
 _WAL_LIMIT_BYTES = 64 << 20
 _VECTOR_TYPE = np.dtype("<f4")
 
@@ -90,7 +92,6 @@ class Store:
     def __init__(self, folder: Path, spec: EmbeddingSpec, *, read_only: bool) -> None:
         self.spec = spec
         self._path = folder / FILE_NAME
-        self._reading = Lock()
         self._writer: sqlite3.Connection | None = None
         with ExitStack() as held, _explained(self._path):
             if not read_only:
@@ -104,13 +105,22 @@ class Store:
             if not read_only:
                 self._writer = held.enter_context(closing(_connect(self._path, "rw")))
             _settle_version(self._path, self._writer)
-            self._reader = held.enter_context(closing(_connect(self._path, "ro")))
-            if read_only:
-                self._reader.execute("BEGIN")
+            self._readers = self._open_readers(read_only)
+            held.callback(self._readers.close)
             self._held = held.pop_all()
 
-    def load(self, after: int = 0) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Positions and their vectors in the order of adding, in batches of (n,) and (n, D).
+    def _open_readers(self, read_only: bool) -> Readers:
+        """Connections that see what was last committed; or one that sees what is committed now, for ever."""
+        if not read_only:
+            return Readers(lambda: _connect(self._path, "ro"), _READERS)
+        readers = Readers(lambda: _connect(self._path, "ro"), 1)
+        with readers.lent() as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT encoder FROM gallery").fetchall()  # the moment is that of the first read
+        return readers
+
+    def load(self, after: int = 0) -> Iterator[tuple[list[Described], NDArray[np.float32]]]:
+        """What a search needs of each image, in the order of adding, in batches of n images and (n, D) rows.
 
         Args:
             after: Only what was added after the image at this position.
@@ -121,17 +131,18 @@ class Store:
         """
         loaded, last = 0, after
         statement = (
-            "SELECT position, vector, checksum FROM vectors WHERE position > ? ORDER BY position LIMIT ?"
+            "SELECT position, modality, camera_id, captured_at, person_id, vector, checksum"
+            " FROM images JOIN vectors USING (position) WHERE position > ? ORDER BY position LIMIT ?"
         )
         while found := self._read(statement, [last, _BATCH]):
-            rows = self._rows([stored for _, *stored in found])
+            rows = self._rows([columns[-2:] for columns in found])
             loaded, last = loaded + len(found), found[-1][0]
-            yield np.array([position for position, *_ in found], np.int64), rows
-        whole, images = (
-            self._read(f"SELECT count(*) FROM {tables} WHERE position > ?", [after])[0][0]
-            for tables in ("images JOIN vectors USING (position)", "images")
+            yield [columns[:-2] for columns in found], rows
+        vectors, images = (
+            self._read(f"SELECT count(*) FROM {table} WHERE position > ?", [after])[0][0]
+            for table in ("vectors", "images")
         )
-        if not loaded == whole == images:
+        if not loaded == vectors == images:
             raise _damaged(self._path, "images without vectors, or vectors without images")
 
     def pages(self, where: Where) -> Iterator[tuple[list[ImageRecord], NDArray[np.float32]]]:
@@ -150,12 +161,34 @@ class Store:
                 records = [self._record(columns) for _, _, *columns in found]
                 yield records, self._rows([row[:2] for row in found])
 
+    def newest(self, where: Where, limit: int, before: tuple[datetime, str] | None) -> list[ImageRecord]:
+        """See ``Gallery.page``; ``before`` is in UTC."""
+        condition, values = _condition(where)
+        if before is not None:
+            condition += " AND (captured_at, image_id) < (?, ?)"
+            values += [microseconds(before[0]), before[1]]
+        found = self._read(
+            f"SELECT {_COLUMNS} FROM images WHERE {condition}"
+            " ORDER BY captured_at DESC, image_id DESC LIMIT ?",
+            [*values, limit],
+        )
+        return [self._record(columns) for columns in found]
+
     def positions(self, where: Where) -> NDArray[np.int64]:
         """The positions of the images that pass ``where``, in no order."""
         condition, values = _condition(where)
         # One text for all is four times faster than a Python row for each.
         ((listed,),) = self._read(f"SELECT group_concat(position) FROM images WHERE {condition}", values)
         return np.fromstring(listed or "", np.int64, sep=",")
+
+    def rows(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Those of these positions that are stored, ascending, and their (n, D) unit rows."""
+        found = self._read(
+            "SELECT position, vector, checksum FROM vectors"
+            " WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position",
+            [json.dumps(positions.tolist())],
+        )
+        return np.array([row[0] for row in found], np.int64), self._rows([row[1:] for row in found])
 
     def records(self, positions: Collection[int]) -> dict[int, ImageRecord]:
         """The records at these positions."""
@@ -215,7 +248,7 @@ class Store:
         found = self._read("SELECT camera_id, days FROM retention ORDER BY camera_id")
         return {None if camera_id == _ALL_CAMERAS else camera_id: days for camera_id, days in found}
 
-    def insert(self, records: Sequence[ImageRecord], rows: NDArray[np.float32]) -> NDArray[np.int64]:
+    def insert(self, records: Sequence[ImageRecord], rows: NDArray[np.float32]) -> list[Described]:
         """Store images, all or none; when this returns they are on the disk.
 
         Args:
@@ -223,7 +256,7 @@ class Store:
             rows: (N, D) unit rows.
 
         Returns:
-            (N,) their positions, ascending.
+            What a search needs of each, by ascending position.
 
         Raises:
             GalleryUnavailable: The disk or the file refused; nothing was stored.
@@ -245,7 +278,16 @@ class Store:
                 "INSERT INTO vectors VALUES (?, ?, ?)",
                 zip(positions.tolist(), blobs, map(zlib.crc32, blobs), strict=True),
             )
-        return positions
+        return [
+            (
+                place,
+                str(record.modality),
+                record.camera_id,
+                microseconds(record.captured_at),
+                record.person_id,
+            )
+            for place, record in zip(positions.tolist(), records, strict=True)
+        ]
 
     def delete(self, positions: NDArray[np.int64]) -> None:
         """Remove the images at these positions, all or none, durably.
@@ -292,7 +334,7 @@ class Store:
 
     def _alone(self, statement: str) -> list[tuple[Any, ...]]:
         """Run what takes no part in a transaction, on the writing connection."""
-        with self._reading, _explained(self._path):
+        with _explained(self._path):
             return self._writing().execute(statement).fetchall()
 
     def faults(self) -> Iterator[str]:
@@ -330,7 +372,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file and let the next writer in; calling it again does nothing."""
-        with self._reading, _explained(self._path):
+        with _explained(self._path):
             self._held.close()
 
     def _record(self, columns: Sequence[Any]) -> ImageRecord:
@@ -352,8 +394,8 @@ class Store:
         return rows
 
     def _read(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._reading, _explained(self._path):
-            return self._reader.execute(statement, values).fetchall()
+        with _explained(self._path), self._readers.lent() as reader:
+            return reader.execute(statement, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -532,11 +574,12 @@ def _condition(where: Where) -> tuple[str, list[object]]:
     """``where`` as an SQL condition and its values; a list travels as one JSON value, however long it is."""
     tests: list[tuple[str, object]] = [
         ("modality = ?", where.modality and str(where.modality)),
-        ("captured_at >= ?", where.after and _microseconds(where.after)),
-        ("captured_at < ?", where.before and _microseconds(where.before)),
+        ("captured_at >= ?", where.after and microseconds(where.after)),
+        ("captured_at < ?", where.before and microseconds(where.before)),
         ("camera_id IN (SELECT value FROM json_each(?))", _listed(where.camera_ids)),
         ("camera_id NOT IN (SELECT value FROM json_each(?))", _listed(where.exclude_camera_ids)),
         ("person_id IN (SELECT value FROM json_each(?))", _listed(where.person_ids)),
+        ("track_id IN (SELECT value FROM json_each(?))", _listed(where.track_ids)),
         ("image_id IN (SELECT value FROM json_each(?))", _listed(where.image_ids)),
     ]
     asked = [(test, value) for test, value in tests if value is not None]
@@ -559,14 +602,14 @@ def _columns(record: ImageRecord) -> tuple[object, ...]:
         record.image_id,
         record.modality.value,
         record.camera_id,
-        _microseconds(record.captured_at),
+        microseconds(record.captured_at),
         record.person_id,
         record.track_id,
         record.source,
     )
 
 
-def _microseconds(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
     """Since 1970 in UTC, exact."""
     return (moment - _EPOCH) // _MICROSECOND
 

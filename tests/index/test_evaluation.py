@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 
 from index.errors import InvalidInput
-from index.evaluation import CMC_RANKS, EvaluationReport, combine_reports, evaluate_gallery
+from index.evaluation import (
+    CMC_RANKS,
+    EvaluationReport,
+    RerankedPeople,
+    combine_reports,
+    evaluate_gallery,
+    labelled_people,
+)
 from index.gallery import open_gallery
 from index.metrics import evaluate_ranking
 from index.protocols import MODES, PLAIN, SYSU, Candidate, select
 from index.records import ImageRecord, Where
+from index.rerank import reranked as in_order
 from index.space import EmbeddingSpec, Modality, l2_normalise
 
 SPEC = EmbeddingSpec(dim=16, encoder="sha256:test")
@@ -292,3 +300,26 @@ def test_refuses_modalities_without_an_identity_in_common():
     ]
     with pytest.raises(InvalidInput, match="identities in common"):
         evaluate_gallery(opened(records, np.eye(16, dtype=np.float32)[:2]), "plain")
+
+
+def test_reranked_rankings_are_scored_and_said():
+    records, vectors = sysu_site(people=12, noise=1.2)
+    gallery = opened(records, vectors)
+    plain = evaluate_gallery(gallery, "plain", VISIBLE)
+    reranked = evaluate_gallery(gallery, "plain", VISIBLE, rerank=True)
+    assert (plain.reranked, reranked.reranked) == (False, True)
+    assert reranked.mean.mean_ap > plain.mean.mean_ap
+    assert reranked.mean.mean_inp > plain.mean.mean_inp
+    assert EvaluationReport.from_dict(json.loads(json.dumps(reranked.to_dict()))) == reranked
+    old = {name: value for name, value in plain.to_dict().items() if name != "reranked"}
+    assert EvaluationReport.from_dict(old) == plain
+    with pytest.raises(InvalidInput, match="re-ranked"):
+        combine_reports([plain, reranked])
+    units = l2_normalise(vectors)
+    g = [i for i, record in enumerate(records) if record.modality is INFRARED]
+    people = labelled_people(gallery)
+    again = RerankedPeople(people.candidates, people.vectors, people.unlabelled, people.image_ids)
+    (row,) = again.similarity(np.array([0]), np.array(g))
+    hits = gallery.search(units[:1], len(g), Where(modality=INFRARED))[0]
+    expected = [hit.record.image_id for hit in in_order(gallery, units[0], hits)]
+    assert [records[g[i]].image_id for i in np.argsort(-row, kind="stable")] == expected

@@ -83,12 +83,12 @@ def test_a_start_takes_the_vectors_from_the_file(
     reads: list[str] = []
     with closing(reopened(folder, read_only=read_only)) as gallery:
         assert answers(gallery) == expected
-        store = gallery._store  # type: ignore[attr-defined]
-        store._reader.set_trace_callback(reads.append)
-        index, changed = gallery._load()  # type: ignore[attr-defined]
-        assert changed == 0
-        assert len(index.positions) == MANY
-    paged = [one for one in reads if "FROM vectors WHERE position >" in one]
+        with gallery._store._readers.lent() as reader:  # type: ignore[attr-defined]
+            reader.set_trace_callback(reads.append)
+        assert gallery._load() == 0  # type: ignore[attr-defined]
+        with gallery._store._readers.lent() as reader:  # type: ignore[attr-defined]
+            reader.set_trace_callback(None)
+    paged = [one for one in reads if "JOIN vectors USING (position) WHERE position >" in one]
     assert len(paged) == 1  # one question, with no vector for an answer
     assert not caplog.records
 
@@ -144,7 +144,11 @@ def _empty(path: Path) -> None:
 
 
 def _strange(path: Path) -> None:
-    path.write_bytes(b"PECA index file 9\n" + bytes(1000))
+    path.write_bytes(b"another file\n" + bytes(1000))
+
+
+def _of_another_version(path: Path) -> None:
+    path.write_bytes(b"PECA index file 1\n" + bytes(1000))
 
 
 def _of_another(path: Path) -> None:
@@ -162,6 +166,7 @@ def _of_another(path: Path) -> None:
         (_longer, "is damaged: its content is not what its checksum says"),
         (_empty, "is damaged: it does not begin as an index file"),
         (_strange, "is damaged: it does not begin as an index file"),
+        (_of_another_version, "was written by another version of this program"),
         (_of_another, "is of another gallery, or of another state of this one"),
     ],
 )

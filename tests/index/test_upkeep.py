@@ -191,7 +191,7 @@ def _file_too_many(site: Path) -> None:
 
 
 def _index_file(site: Path) -> None:
-    (site / "index.faiss").write_bytes(b"PECA index file 1\n" + bytes(100))
+    (site / "index.faiss").write_bytes(b"no index file\n" + bytes(100))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,225 @@
+"""Kill a process that changes a gallery, at random moments, and see that nothing acknowledged was lost.
+
+A child adds, removes, reopens, snapshots and compacts one gallery, and says before each change what it
+begins and after it that it is done. It is killed with SIGKILL; the gallery is opened again without any
+repair, and compared with what was acknowledged: every acknowledged change is there, and the one that the
+signal cut off is there whole or not at all. Usage: kills.py --help
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.embedded.ann import Limits
+from index.embedded.compaction import compact_gallery
+from index.embedded.engine import EmbeddedGallery
+from index.embedded.snapshot import check_snapshot, take_snapshot
+from index.embedded.verification import verify_gallery
+from index.errors import SnapshotInvalid
+from index.records import ImageRecord, Where
+from index.space import EmbeddingSpec, Modality, l2_normalise
+
+SPEC = EmbeddingSpec(64, "encoder-a")
+BATCH = 48
+# Small, so that coding, joining and learning anew happen all the time.
+LIMITS = Limits(flat=96 * SPEC.dim, seal=64 * SPEC.dim, segment=1024, exact=0)
+ROOT = Path(__file__).parents[1]
+
+
+def batch(number: int) -> tuple[list[ImageRecord], NDArray[np.float32]]:
+    """Images that any process can tell from the batch's number."""
+    moment = datetime.fromtimestamp(number, UTC)
+    records = [ImageRecord(f"{number}-{i}", Modality.VISIBLE, f"cam{number}", moment) for i in range(BATCH)]
+    rows = np.random.default_rng(number).standard_normal((BATCH, SPEC.dim)).astype(np.float32)
+    return records, l2_normalise(rows)
+
+
+@dataclass
+class Life:
+    """One child's gallery: what it holds, and what comes next.
+
+    Attributes:
+        folder: Of the gallery, in a folder of its own.
+        held: Numbers of the batches that are there.
+        draw: Chooses.
+    """
+
+    folder: Path
+    held: set[int]
+    draw: random.Random
+    gallery: EmbeddedGallery = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gallery = opened(self.folder)
+
+    def add(self, number: int) -> None:
+        """Add the batch."""
+        report = self.gallery.add(*batch(number))
+        assert len(report.added) == BATCH, report
+
+    def remove(self, number: int) -> None:
+        """Remove the batch."""
+        assert self.gallery.remove(Where(camera_ids=[f"cam{number}"])) == BATCH
+
+    def reopen(self, number: int) -> None:  # noqa: ARG002
+        """Close, which writes the index file, and open."""
+        self.gallery.close()
+        self.gallery = opened(self.folder)
+
+    def snapshot(self, number: int) -> None:
+        """Take a snapshot beside the open gallery."""
+        take_snapshot(self.folder, self.folder / "images", self.folder.parent / f"snapshot-{number}")
+
+    def compact(self, number: int) -> None:  # noqa: ARG002
+        """Close, compact and open."""
+        self.gallery.close()
+        compact_gallery(self.folder)
+        self.gallery = opened(self.folder)
+
+
+# A new operation joins here: how often, what it does, and the batches that are there after it.
+Step = Callable[[Life, int], None]
+OPERATIONS: dict[str, tuple[int, Step, Callable[[set[int], int], set[int]]]] = {
+    "add": (10, Life.add, lambda held, number: held | {number}),
+    "remove": (5, Life.remove, lambda held, number: held - {number}),
+    "reopen": (2, Life.reopen, lambda held, _: held),
+    "snapshot": (2, Life.snapshot, lambda held, _: held),
+    "compact": (2, Life.compact, lambda held, _: held),
+}
+
+
+def opened(folder: Path) -> EmbeddedGallery:
+    """The gallery, open for writing, coded early and saved often."""
+    import index.embedded.engine as engine
+
+    engine._WORTH_SAVING = 1
+    engine._WORTH_PAUSING = 4 * BATCH
+    return EmbeddedGallery(folder, SPEC, limits=LIMITS)
+
+
+def child(folder: Path, held: set[int], seed: int) -> None:
+    """Change the gallery until killed; says before a change ``begin NAME NUMBER``, and after it ``done``."""
+    life = Life(folder, held, random.Random(seed))
+    names, weights = list(OPERATIONS), [weight for weight, *_ in OPERATIONS.values()]
+    following = max(held, default=0) + 1 + 1000 * seed
+    while True:
+        (name,) = life.draw.choices(names, weights)
+        if name == "remove" and len(life.held) < 4:
+            continue
+        number = life.draw.choice(sorted(life.held)) if name == "remove" else following
+        following += 1
+        print("begin", name, number, flush=True)
+        _, step, after = OPERATIONS[name]
+        step(life, number)
+        life.held = after(life.held, number)
+        print("done", flush=True)
+
+
+def killed(folder: Path, held: set[int], seed: int, draw: random.Random) -> tuple[set[int], str, int]:
+    """Run a child and kill it; what it acknowledged, and the operation and number that were cut off."""
+    command = [sys.executable, __file__, "--child", str(folder), str(seed), json.dumps(sorted(held))]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as process:
+        assert process.stdout is not None
+        heard = [process.stdout.readline() for _ in range(draw.randrange(1, 60))]
+        time.sleep(draw.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        heard += [line for line in process.stdout if line.endswith("\n")]
+        if process.wait() != -signal.SIGKILL:
+            raise AssertionError(f"the child ended by itself with {process.returncode}")
+    name, number = "nothing", 0
+    for line in heard:
+        if line.startswith("begin"):
+            _, name, told = line.split()
+            number = int(told)
+        else:
+            held = OPERATIONS[name][2](held, number)
+            name = "nothing"
+    return held, name, number
+
+
+def check(folder: Path, held: set[int], name: str, number: int) -> set[int]:
+    """Open the gallery as it was left, and hold it against what was acknowledged; what it holds now."""
+    allowed = [held] if name == "nothing" else [held, OPERATIONS[name][2](held, number)]
+    with closing(opened(folder)) as gallery:
+        counts = Counter(
+            int(one.image_id.split("-")[0]) for records, _ in gallery.vectors() for one in records
+        )
+        assert set(counts) in allowed, (
+            f"after {name} {number}: {set(counts) ^ held} differ from what was told"
+        )
+        assert set(counts.values()) <= {BATCH}, f"after {name} {number}: a batch is there in part: {counts}"
+        for one in random.Random(number).sample(sorted(counts), min(5, len(counts))):
+            records, rows = batch(one)
+            for exact in (False, True):
+                (found,) = gallery.search(rows[7:8], 1, exact=exact)
+                assert found[0].record == records[7], f"batch {one} is not found"
+            (far,) = gallery.search(rows[:1], 10**6, exact=True)
+            assert len(far) == BATCH * len(counts), "a search does not find all that is there"
+    faults = verify_gallery(folder, folder / "images").faults
+    assert not faults, faults
+    for snapshot in folder.parent.glob("snapshot-*"):
+        try:
+            manifest, _ = check_snapshot(snapshot)
+            assert manifest.images % BATCH == 0, f"{snapshot} holds a batch in part"
+        except SnapshotInvalid:
+            assert snapshot.name == f"snapshot-{number}", f"the acknowledged {snapshot} is not whole"
+    return set(counts)
+
+
+def kill_often(kills: int, seed: int) -> Counter[str]:
+    """So many kills of one gallery; by operation, how many met it under way.
+
+    Raises:
+        AssertionError: A change was lost, or half of one was kept.
+    """
+    draw = random.Random(seed)
+    met: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "gallery"
+        held: set[int] = set()
+        for number in range(kills):
+            held, name, cut = killed(folder, held, 1 + number, draw)
+            held = check(folder, held, name, cut)
+            met[name] += 1
+            for snapshot in Path(parent).glob("snapshot-*"):
+                for path in sorted(snapshot.rglob("*"), reverse=True):
+                    path.rmdir() if path.is_dir() else path.unlink()
+                snapshot.rmdir()
+    return met
+
+
+def main() -> None:
+    """Kill, check, and print what was met."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    began = time.monotonic()
+    met = kill_often(options.kills, options.seed)
+    told = ", ".join(f"{name} {count}" for name, count in met.most_common())
+    print(f"{options.kills} kills in {time.monotonic() - began:.0f} s, under way: {told}")
+    print("no acknowledged change lost, none half-applied, no repair")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(Path(sys.argv[2]), set(json.loads(sys.argv[4])), int(sys.argv[3]))
+    else:
+        main()

@@ -1,0 +1,269 @@
+"""Searching a gallery in memory: who plans a query, what is looked at, and how the best are chosen.
+
+Whatever the plan, the candidates are scored again by the durable vectors with the rule that all engines
+share, so a score never depends on the plan; a compressed search may only miss an image.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.embedded.columns import RowFilter, is_among
+from index.embedded.library import faiss
+from index.embedded.segments import SPARE, Candidates, Coded, Flat, Segment
+from index.scoring import best, cosine
+
+Fetch = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float32]]]
+"""From ascending positions to those that are stored and their (n, D) unit rows."""
+
+Ranked = list[tuple[int, float]]
+"""Positions and cosines, by cosine descending, then position."""
+
+_SHALLOW = 256
+_HALF_SURE = 1.3
+_MOST = 0.2
+
+
+class Plan(StrEnum):
+    """How a query is answered."""
+
+    EXACT = "exact"
+    COMPRESSED = "compressed"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From which sizes on what is done; in numbers, so vectors times D, but where it says images.
+
+    Attributes:
+        flat: A gallery up to this is held as it is.
+        seal: So much that is new is coded at once.
+        segment: Most images of one coded segment.
+        exact: So much is compared one by one.
+    """
+
+    flat: int = 1 << 22
+    seal: int = 1 << 21
+    segment: int = 1 << 17
+    exact: int = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a gallery held at one moment.
+
+    Attributes:
+        coded: By ascending positions.
+        flat: What came after these.
+    """
+
+    coded: tuple[Coded, ...]
+    flat: Flat
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """All, by ascending positions."""
+        return (*self.coded, self.flat)
+
+    @property
+    def count(self) -> int:
+        """How many images are held."""
+        return sum(int(np.count_nonzero(segment.alive)) for segment in self.segments)
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """(n,) of the images held, ascending."""
+        return np.concatenate([segment.columns["position"][segment.alive] for segment in self.segments])
+
+    def numbers(self, name: str) -> NDArray[np.int32]:
+        """What the images held have in the column ``name``, each once."""
+        return np.unique(np.concatenate([segment.columns[name][segment.alive] for segment in self.segments]))
+
+
+class ImageGone(Exception):
+    """An image was removed while it was being searched; the search is to begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The images of a segment that a query may find.
+
+    Attributes:
+        segment: Theirs.
+        allowed: (n,) which they are.
+        count: How many.
+        narrowed: Whether they are not all of the segment.
+    """
+
+    segment: Segment
+    allowed: NDArray[np.bool_]
+    count: int
+
+    @property
+    def narrowed(self) -> bool:
+        return self.count < len(self.allowed)
+
+
+def plan(available: int, dim: int, exact: bool, limits: Limits) -> Plan:
+    """How to answer a query that may find so many images."""
+    return Plan.EXACT if exact or available * dim <= limits.exact else Plan.COMPRESSED
+
+
+def search(
+    view: View,
+    queries: NDArray[np.float32],
+    k: int,
+    among: RowFilter | None,
+    *,
+    exact: bool,
+    fetch: Fetch,
+    limits: Limits,
+) -> list[Ranked]:
+    """The ``k`` best of a gallery for each query; fewer only where fewer pass.
+
+    Args:
+        view: What the gallery holds.
+        queries: (Q, D) unit rows.
+        k: How many.
+        among: Whom to look at; ``None`` for all.
+        exact: Miss nothing, whatever it takes.
+        fetch: Gives the durable vectors.
+        limits: The planner's.
+
+    Raises:
+        ImageGone: ``fetch`` lacks an image that ``view`` holds.
+    """
+    parts = list(_POOL.map(lambda segment: _part(segment, among), view.segments))
+    parts = [part for part in parts if part.count]
+    available = sum(part.count for part in parts)
+    if not available:
+        return [[] for _ in queries]
+    find = _likely if plan(available, queries.shape[1], exact, limits) is Plan.COMPRESSED else _certain
+
+    def answer(query: NDArray[np.float32], each: Callable[..., Iterable[Candidates]]) -> Ranked:
+        return _ranked(view.flat, query, k, find(parts, query, min(k, available), each), fetch)
+
+    if len(queries) == 1:
+        return [answer(queries[0], _POOL.map)]
+    return list(_POOL.map(lambda query: answer(query, map), queries))
+
+
+def _part(segment: Segment, among: RowFilter | None) -> _Part:
+    allowed = segment.alive if among is None else segment.alive & among.mask(segment.columns)
+    return _Part(segment, allowed, int(np.count_nonzero(allowed)))
+
+
+def _certain(
+    parts: Sequence[_Part],
+    query: NDArray[np.float32],
+    k: int,
+    each: Callable[..., Iterable[Candidates]],
+) -> NDArray[np.int64]:
+    """Ascending positions among which the ``k`` best surely are."""
+    found = list(each(lambda part: _all_of(part, query, k), parts))
+    positions, scores, errors = _joined(found)
+    lower = scores - errors
+    bar = np.partition(lower, len(lower) - k)[-k]
+    return np.sort(positions[scores + errors >= bar])
+
+
+def _likely(
+    parts: Sequence[_Part],
+    query: NDArray[np.float32],
+    k: int,
+    each: Callable[..., Iterable[Candidates]],
+) -> NDArray[np.int64]:
+    """Ascending positions among which the ``k`` best very likely are."""
+    found = list(each(lambda part: _first_look(part, query, k), parts))
+    _, scores, _ = _joined(found)
+    if len(scores) < k:
+        return _certain(parts, query, k, each)
+    bar = float(np.partition(scores, len(scores) - k)[-k])
+    open_ones = [n for n, part in enumerate(parts) if found[n].unseen > _floor(part, 0, bar)]
+    deeper = each(lambda n: _second_look(parts[n], query, k, bar), open_ones)
+    for n, candidates in zip(open_ones, deeper, strict=True):
+        found[n] = candidates
+    positions, scores, _ = _joined(found)
+    return np.sort(positions[best(scores, k + SPARE)])
+
+
+def _first_look(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:
+    """A shallow search of the quickest code."""
+    depth = max(_SHALLOW, k + SPARE)
+    if isinstance(part.segment, Flat) or part.count <= depth:
+        return _all_of(part, query, k)
+    return part.segment.likely(query, k, 0, depth, part.allowed if part.narrowed else None)
+
+
+def _second_look(part: _Part, query: NDArray[np.float32], k: int, bar: float) -> Candidates:
+    """As deep as it takes to find what is better than ``bar``, by the most faithful code."""
+    if isinstance(part.segment, Flat):
+        return _all_of(part, query, k)
+    tiers = part.segment.codec.tiers
+    floor = _floor(part, len(tiers) - 1, bar)
+    depth = max(4 * _SHALLOW, k + SPARE, int(_HALF_SURE * tiers[-1].share_above(floor) * part.count))
+    if depth <= _MOST * part.count:
+        allowed = part.allowed if part.narrowed else None
+        candidates = part.segment.likely(query, k, len(tiers) - 1, depth, allowed)
+        if candidates.unseen <= floor:
+            return candidates
+    return _all_of(part, query, k)
+
+
+def _floor(part: _Part, tier: int, score: float) -> float:
+    """The estimate that hardly any image of a cosine of at least ``score`` lies below."""
+    return score if isinstance(part.segment, Flat) else part.segment.codec.tiers[tier].floor(score)
+
+
+def _all_of(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:
+    return part.segment.candidates(query, min(k, part.count), part.allowed)
+
+
+def _joined(
+    found: Sequence[Candidates],
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Positions, scores and errors of all candidates."""
+    return (
+        np.concatenate([one.positions for one in found]),
+        np.concatenate([one.scores for one in found]),
+        np.concatenate([one.errors for one in found]),
+    )
+
+
+def _ranked(
+    flat: Flat, query: NDArray[np.float32], k: int, positions: NDArray[np.int64], fetch: Fetch
+) -> Ranked:
+    """The ``k`` best of the images at these ascending positions, by their durable vectors."""
+    scores = np.concatenate([cosine(query, rows) for rows in _durable(flat, positions, fetch)])
+    chosen = best(scores, k)
+    return list(zip(positions[chosen].tolist(), scores[chosen].tolist(), strict=True))
+
+
+def _durable(flat: Flat, positions: NDArray[np.int64], fetch: Fetch) -> Iterator[NDArray[np.float32]]:
+    """The vectors at these positions; those not yet coded stand in memory as they are, and come last."""
+    held = is_among(positions, flat.columns["position"])
+    for start in range(0, int((~held).sum()), _AT_ONCE):
+        sought = positions[~held][start : start + _AT_ONCE]
+        stored, rows = fetch(sought)
+        if len(stored) < len(sought):
+            raise ImageGone
+        yield rows
+    if held.any():
+        yield flat.rows[np.searchsorted(flat.columns["position"], positions[held])]
+
+
+_AT_ONCE = 4096
+
+
+def one_thread(*_: Any) -> None:
+    """Keep FAISS from starting threads of its own in this thread."""
+    faiss.omp_set_num_threads(1)
+
+
+_POOL = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "peca-search", initializer=one_thread)

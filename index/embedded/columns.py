@@ -1,0 +1,136 @@
+"""What a filter asks of images, held in memory as numbers, so that a filter reads no disk."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.records import Where
+from index.space import Modality
+
+COLUMNS = np.dtype(
+    [("position", "<i8"), ("captured_at", "<i8"), ("camera", "<i4"), ("person", "<i4"), ("modality", "u1")]
+)
+"""A row for each image; ``captured_at`` in microseconds since 1970, names by their number in ``Names``."""
+
+_NUMBERS = {str(modality): number for number, modality in enumerate(Modality)}
+_NONE = -1
+_UNHEARD = -2
+
+Columns = NDArray[np.void]
+Described = tuple[int, str, str, int, str | None]
+"""Position, modality, camera, microseconds and person of an image, as SQLite gives them."""
+
+
+class Names:
+    """A number for each name that was ever given; one thread adds names, any number reads them.
+
+    Args:
+        names: As ``kept`` gave them.
+    """
+
+    def __init__(self, names: Sequence[str | None] = ()) -> None:
+        self._numbers = {name: number for number, name in enumerate(names) if name is not None}
+        self._next = len(names)
+
+    def kept(self, numbers: NDArray[np.int32]) -> list[str | None]:
+        """The names of these numbers, each at its place; the others are left out."""
+        names: list[str | None] = [None] * self._next
+        used = set(numbers.tolist())
+        for name, number in self._numbers.items():
+            if number in used:
+                names[number] = name
+        return names
+
+    def number(self, name: str | None) -> int:
+        """The number of ``name``, a new one where it has none."""
+        if name is None:
+            return _NONE
+        if name not in self._numbers:
+            self._numbers[name] = self._next
+            self._next += 1
+        return self._numbers[name]
+
+    def among(self, names: Collection[str]) -> NDArray[np.int32]:
+        """The numbers of those of ``names`` that have one; never none, so that nothing matches nothing."""
+        known = [self._numbers[name] for name in names if name in self._numbers]
+        return np.array(known or [_UNHEARD], np.int32)
+
+
+class Vocabulary:
+    """The names of a gallery's cameras and of its people."""
+
+    def __init__(self, cameras: Sequence[str | None] = (), people: Sequence[str | None] = ()) -> None:
+        self.cameras = Names(cameras)
+        self.people = Names(people)
+
+    def columns(self, images: Sequence[Described]) -> Columns:
+        """(n,) of ``COLUMNS`` for images by ascending position."""
+        rows = [
+            (position, captured_at, self.cameras.number(camera), self.people.number(person), _modality(light))
+            for position, light, camera, captured_at, person in images
+        ]
+        return np.array(rows, COLUMNS)
+
+
+class RowFilter:
+    """``Where`` over columns.
+
+    Args:
+        where: The filter; what it asks of single images and tracks is asked by ``among`` in its place.
+        vocabulary: Of the gallery.
+        after: ``where.after`` in microseconds.
+        before: ``where.before`` in microseconds.
+        among: (n,) ascending positions; ``None`` for all.
+    """
+
+    def __init__(
+        self,
+        where: Where,
+        vocabulary: Vocabulary,
+        after: int | None,
+        before: int | None,
+        among: NDArray[np.int64] | None,
+    ) -> None:
+        self._modality = None if where.modality is None else _NUMBERS[where.modality]
+        self._cameras = _asked(vocabulary.cameras, where.camera_ids)
+        self._not_cameras = _asked(vocabulary.cameras, where.exclude_camera_ids or None)
+        self._people = _asked(vocabulary.people, where.person_ids)
+        self._after, self._before, self._among = after, before, among
+
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """(n,) which rows pass."""
+        passing = np.ones(len(columns), bool)
+        if self._among is not None:
+            passing &= is_among(columns["position"], self._among)
+        if self._modality is not None:
+            passing &= columns["modality"] == self._modality
+        if self._cameras is not None:
+            passing &= np.isin(columns["camera"], self._cameras)
+        if self._not_cameras is not None:
+            passing &= ~np.isin(columns["camera"], self._not_cameras)
+        if self._people is not None:
+            passing &= np.isin(columns["person"], self._people)
+        if self._after is not None:
+            passing &= columns["captured_at"] >= self._after
+        if self._before is not None:
+            passing &= columns["captured_at"] < self._before
+        return passing
+
+
+def is_among(positions: NDArray[np.int64], sought: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(n,) which of (n,) ``positions`` are in (m,) ``sought``, which ascends."""
+    if not len(sought):
+        return np.zeros(len(positions), bool)
+    places = np.minimum(np.searchsorted(sought, positions), len(sought) - 1)
+    found: NDArray[np.bool_] = sought[places] == positions
+    return found
+
+
+def _asked(names: Names, wanted: Collection[str] | None) -> NDArray[np.int32] | None:
+    return None if wanted is None else names.among(wanted)
+
+
+def _modality(name: str) -> int:
+    """The number of a modality; a name that is none gets one that no filter asks for."""
+    return _NUMBERS.get(name, len(_NUMBERS))

@@ -1,0 +1,183 @@
+"""A gallery's vectors in memory as they come and go, and how they are coded beside the searches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.embedded.ann import Fetch, Limits, View
+from index.embedded.codec import SAMPLE, Codec
+from index.embedded.columns import Columns, Described, Vocabulary, is_among
+from index.embedded.segments import Coded, Flat
+
+_RELEARN = 4
+_LEARNT = 1 << 19
+_THIN = 4
+_BATCH = 2048
+
+
+class GrowingIndex:
+    """Segments that one thread adds to and removes from, and one codes, while any number search.
+
+    Args:
+        dim: Length D of a vector.
+        fetch: Gives the durable vectors.
+        limits: When what is done.
+
+    Attributes:
+        vocabulary: The names that the columns hold as numbers.
+        limits: As given.
+        stopping: Set to end the present step early; ``step`` is then called no more.
+    """
+
+    def __init__(self, dim: int, fetch: Fetch, limits: Limits) -> None:
+        self.vocabulary = Vocabulary()
+        self.limits = limits
+        self.stopping = False
+        self._dim = dim
+        self._fetch = fetch
+        self._changing = Lock()
+        self._codec: Codec | None = None
+        self._view = View((), Flat.empty(dim))
+
+    @property
+    def view(self) -> View:
+        """What is held now."""
+        return self._view
+
+    def take(self, view: View, vocabulary: Vocabulary) -> None:
+        """Hold what was written to a file in the place of nothing."""
+        self.vocabulary = vocabulary
+        self._view = view
+        self._codec = max((part.codec for part in view.coded), key=lambda codec: codec.seen, default=None)
+
+    def append(self, images: Sequence[Described], rows: NDArray[np.float32]) -> None:
+        """Take in images.
+
+        Args:
+            images: n images of ascending positions, above every one held.
+            rows: (n, D) unit rows.
+        """
+        columns = self.vocabulary.columns(images)
+        with self._changing:
+            flat = self._view.flat
+            grown = Flat(np.concatenate([flat.columns, columns]), np.concatenate([flat.rows, rows]))
+            self._view = replace(self._view, flat=grown)
+
+    def remove(self, positions: NDArray[np.int64]) -> None:
+        """Let go of the images at these positions."""
+        leaving = np.sort(positions)
+        with self._changing:
+            coded = tuple(
+                part.without(leaving) if is_among(leaving, part.columns["position"]).any() else part
+                for part in self._view.coded
+            )
+            self._view = View(coded, self._view.flat.without(leaving))
+
+    def step(self) -> bool:
+        """Do the next piece of work, if there is one; returns whether there was.
+
+        One thread calls this, while others search, and one adds and removes.
+        """
+        return self.take_in() or self._learn_again() or self._code_again()
+
+    def take_in(self) -> bool:
+        """``step``, with the codec that there is."""
+        return self._seal() or self._thin() or self._join()
+
+    def _seal(self) -> bool:
+        """Code what is new."""
+        flat = self._view.flat
+        columns, rows = flat.columns[: self.limits.segment], flat.rows[: self.limits.segment]
+        if rows.size < self.limits.seal or (self._codec is None and rows.size < self.limits.flat):
+            return False
+        if self._codec is None:
+            self._codec = Codec.learn(_evenly(rows, SAMPLE), len(rows))
+        new = Coded.encoded(columns, _batches(rows), self._codec)
+        with self._changing:
+            flat = self._view.flat
+            sealed = flat.columns["position"] <= columns["position"][-1]
+            self._view = View(
+                (*self._view.coded, _alive(new, flat.columns["position"][sealed])),
+                Flat(flat.columns[~sealed], flat.rows[~sealed]),
+            )
+        return True
+
+    def _thin(self) -> bool:
+        """Drop from memory what was removed, where it is much."""
+        for number, part in enumerate(self._view.coded):
+            if _THIN * np.count_nonzero(part.alive) <= (_THIN - 1) * len(part.alive):
+                self._swap(number, 1, Coded.joined([part]))
+                return True
+        return False
+
+    def _join(self) -> bool:
+        """Make one of two neighbours of like size."""
+        coded = self._view.coded
+        for first in reversed(range(len(coded) - 1)):
+            one, other = coded[first : first + 2]
+            sizes = len(one.columns), len(other.columns)
+            if one.codec is other.codec and sizes[0] <= 2 * sizes[1] and sum(sizes) <= self.limits.segment:
+                self._swap(first, 2, Coded.joined([one, other]))
+                return True
+        return False
+
+    def _learn_again(self) -> bool:
+        """Learn a codec from what the gallery holds now, if that is several times what it held then."""
+        if self._codec is None or self._codec.seen >= _LEARNT:
+            return False
+        if self._view.count < _RELEARN * self._codec.seen:
+            return False
+        positions = self._view.positions
+        _, rows = self._fetch(_evenly(positions, SAMPLE))
+        if len(rows) < len(positions) // _RELEARN and len(rows) < SAMPLE // _RELEARN:
+            return False  # most of it is being removed
+        self._codec = Codec.learn(rows, len(positions))
+        return True
+
+    def _code_again(self) -> bool:
+        """Code a segment anew by the present codec."""
+        for number, part in enumerate(self._view.coded):
+            if self._codec is not None and part.codec is not self._codec:
+                again = self._recoded(part.columns[part.alive], self._codec)
+                if not self.stopping:
+                    self._swap(number, 1, again)
+                return not self.stopping
+        return False
+
+    def _recoded(self, columns: Columns, codec: Codec) -> Coded | None:
+        """The segment of the durable vectors of these images, those gone meanwhile left out."""
+        parts = []
+        for start in range(0, len(columns), _BATCH):
+            if self.stopping:
+                return None
+            batch = columns[start : start + _BATCH]
+            stored, rows = self._fetch(batch["position"])
+            if len(stored):
+                parts.append(Coded.encoded(batch[is_among(batch["position"], stored)], [rows], codec))
+        return Coded.joined(parts) if parts else None
+
+    def _swap(self, first: int, count: int, new: Coded | None) -> None:
+        """Put ``new`` in the place of ``count`` segments, without what was removed meanwhile."""
+        with self._changing:
+            coded = self._view.coded
+            old = coded[first : first + count]
+            living = np.concatenate([part.columns["position"][part.alive] for part in old])
+            kept = [] if new is None else [_alive(new, living)]
+            self._view = replace(self._view, coded=(*coded[:first], *kept, *coded[first + count :]))
+
+
+def _alive(part: Coded, living: NDArray[np.int64]) -> Coded:
+    """``part`` with those of its images that are at these ascending positions."""
+    return replace(part, alive=is_among(part.columns["position"], living))
+
+
+def _batches(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    return (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+
+
+def _evenly(items: NDArray[np.generic], most: int) -> NDArray:  # type: ignore[type-arg]
+    """At most so many of ``items``, taken evenly from all parts."""
+    return items if len(items) <= most else items[np.linspace(0, len(items) - 1, most).astype(int)]

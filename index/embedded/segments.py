@@ -1,0 +1,238 @@
+"""The parts of a gallery in memory: images side by side in the order of adding, flat or coded.
+
+A segment never changes: what is removed makes another one that shares its vectors. So a search needs no
+lock, and one that began before a change ends on what was there.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.embedded.codec import Codec
+from index.embedded.columns import COLUMNS, Columns, is_among
+from index.embedded.library import faiss
+
+SPARE = 32
+"""So many candidates more than asked for are scored again by the durable vectors."""
+
+_GROWTH = 4
+_BITS_AT_ONCE = 32
+_NOWHERE = -np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Images of one segment that may be among the best.
+
+    Attributes:
+        positions: (n,) of them.
+        scores: (n,) float32 estimates of their cosines.
+        errors: (n,) how far the estimates may be off, either way.
+        unseen: No image left out has a higher estimate than this, by the code that chose them.
+    """
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    errors: NDArray[np.float32]
+    unseen: float = _NOWHERE
+
+
+@dataclass(frozen=True, eq=False)
+class Flat:
+    """Images whose vectors are held as they are.
+
+    Attributes:
+        columns: (n,) of ``COLUMNS``, positions ascending.
+        rows: (n, D) unit rows.
+    """
+
+    columns: Columns
+    rows: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, dim: int) -> Self:
+        """A segment of no image."""
+        return cls(np.empty(0, COLUMNS), np.empty((0, dim), np.float32))
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """(n,) all: what is removed goes at once."""
+        return np.ones(len(self.columns), bool)
+
+    def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Candidates:
+        """Every image that may be among the ``k`` best of those ``allowed`` (n,)."""
+        scores = self.rows @ query
+        error = rounding(len(query))
+        standing = np.flatnonzero(allowed)
+        if k < len(standing):
+            kth = np.partition(scores[standing], len(standing) - k)[-k]
+            standing = standing[scores[standing] >= kth - 2 * error]
+        found = scores[standing]
+        return Candidates(self.columns["position"][standing], found, np.full(len(found), error, np.float32))
+
+    def without(self, positions: NDArray[np.int64]) -> Self:
+        """The same without the images at these ascending positions."""
+        kept = ~is_among(self.columns["position"], positions)
+        return type(self)(self.columns[kept], self.rows[kept])
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Images whose vectors are held as codes.
+
+    Attributes:
+        columns: (n,) of ``COLUMNS``, positions ascending.
+        alive: (n,) which images are not removed.
+        codec: What encoded them.
+        fine: FAISS's index of the scalar codes.
+        error: The longest way from a vector to what its scalar code stands for.
+        coarse: (n, B) codes of each tier.
+        quick: FAISS's index of each tier.
+    """
+
+    columns: Columns
+    alive: NDArray[np.bool_]
+    codec: Codec
+    fine: Any
+    error: float
+    coarse: tuple[NDArray[np.uint8], ...]
+    quick: tuple[Any, ...] = field(default=())
+
+    @classmethod
+    def of(
+        cls, columns: Columns, codec: Codec, fine: Any, error: float, coarse: Sequence[NDArray[np.uint8]]
+    ) -> Self:
+        """The segment of these codes."""
+        quick = tuple(_fast_scan(codec, number, codes) for number, codes in enumerate(coarse))
+        return cls(columns, np.ones(len(columns), bool), codec, fine, error, tuple(coarse), quick)
+
+    @classmethod
+    def encoded(cls, columns: Columns, batches: Iterable[NDArray[np.float32]], codec: Codec) -> Self:
+        """The segment of unit rows that come in batches, (n, D) in all."""
+        fine, start, error = scalar_index(codec.dim, len(columns)), 0, 0.0
+        written, coarse = scalar_codes(fine), []
+        for rows in batches:
+            codes, farthest, quick = codec.encode(rows)
+            written[start : start + len(rows)] = codes
+            start, error = start + len(rows), max(error, farthest)
+            coarse.append(quick)
+        return cls.of(
+            columns, codec, fine, error, [np.concatenate(tier) for tier in zip(*coarse, strict=True)]
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Coded"]) -> "Coded | None":
+        """One segment of the images in several of one codec that are not removed; ``None`` of none."""
+        first, counts = parts[0], [int(np.count_nonzero(part.alive)) for part in parts]
+        if not sum(counts):
+            return None
+        fine = scalar_index(first.codec.dim, sum(counts))
+        written, start = scalar_codes(fine), 0
+        for part, count in zip(parts, counts, strict=True):
+            np.compress(part.alive, scalar_codes(part.fine), axis=0, out=written[start : start + count])
+            start += count
+        coarse = [
+            np.concatenate([part.coarse[tier][part.alive] for part in parts])
+            for tier in range(len(first.codec.tiers))
+        ]
+        columns = np.concatenate([part.columns[part.alive] for part in parts])
+        return cls.of(columns, first.codec, fine, max(part.error for part in parts), coarse)
+
+    def without(self, positions: NDArray[np.int64]) -> Self:
+        """The same without the images at these ascending positions."""
+        return replace(self, alive=self.alive & ~is_among(self.columns["position"], positions))
+
+    def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Candidates:
+        """Every image that may be among the ``k`` best of those ``allowed`` (n,)."""
+        fetch, available = k + 4 * SPARE, int(allowed.sum())
+        while True:
+            found, distances, slack = self._nearest(query, min(fetch, available), allowed)
+            # An image nearer than this may be among the best, whatever its code hides.
+            if fetch >= available or distances[-1] > distances[k - 1] + 2 * slack:
+                keep = distances <= distances[min(k, available) - 1] + 2 * slack
+                return self._told(found[keep], distances[keep], slack)
+            fetch *= _GROWTH
+
+    def likely(
+        self, query: NDArray[np.float32], k: int, tier: int, depth: int, allowed: NDArray[np.bool_] | None
+    ) -> Candidates:
+        """About the ``k`` best of the ``depth`` best by one tier's estimates, of those ``allowed`` (n,)."""
+        search = faiss.SearchParametersIVF(nprobe=1, sel=None if allowed is None else selector(allowed))
+        estimates, rows = self.quick[tier].search(query[np.newaxis], depth, params=search)
+        found = rows[0][rows[0] >= 0]
+        chosen = np.zeros(len(self.columns), bool)
+        chosen[found] = True
+        best, distances, slack = self._nearest(query, min(k + SPARE, len(found)), chosen)
+        unseen = float(estimates[0, -1]) / self.codec.tiers[tier].gain if len(found) == depth else _NOWHERE
+        return replace(self._told(best, distances, slack), unseen=unseen)
+
+    def _nearest(
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], float]:
+        """The ``count`` nearest rows by the scalar codes, their distances, and how far these may be off."""
+        code, error = self.codec.scalar(query[np.newaxis])
+        search = None if allowed.all() else faiss.SearchParameters(sel=selector(allowed))
+        squares, rows = self.fine.search(code.astype(np.float32), count, params=search)
+        distances = np.sqrt(squares[0]) / np.float32(self.codec.scale)
+        return rows[0], distances, self.error + error + rounding(self.codec.dim)
+
+    def _told(self, rows: NDArray[np.int64], distances: NDArray[np.float32], slack: float) -> Candidates:
+        """As cosines: of unit vectors at distance d it is 1 - d^2 / 2."""
+        scores = (1 - distances**2 / 2).astype(np.float32)
+        errors = slack * distances + slack**2 / 2 + rounding(self.codec.dim)
+        return Candidates(self.columns["position"][rows], scores, errors.astype(np.float32))
+
+
+Segment = Flat | Coded
+
+
+def rounding(dim: int) -> float:
+    """How far a cosine of unit rows in float32 may be off, and these rows from unit length."""
+    return (dim + 1) * 2.0**-23
+
+
+def scalar_index(dim: int, count: int) -> Any:
+    """FAISS's index of ``count`` scalar codes, to be written through ``scalar_codes``."""
+    index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit_direct, faiss.METRIC_L2)
+    index.is_trained = True
+    index.codes.resize(count * dim)
+    index.ntotal = count
+    return index
+
+
+def scalar_codes(index: Any) -> NDArray[np.uint8]:
+    """(n, D) the codes that ``index`` holds, to be read and written in place."""
+    if not index.ntotal:
+        return np.empty((0, index.d), np.uint8)
+    codes: NDArray[np.uint8] = faiss.rev_swig_ptr(index.codes.data(), index.ntotal * index.d)
+    return codes.reshape(index.ntotal, index.d)
+
+
+def selector(chosen: NDArray[np.bool_]) -> Any:
+    """The rows where ``chosen`` (n,) is true, as FAISS takes them."""
+    return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+
+
+def _fast_scan(codec: Codec, tier: int, codes: NDArray[np.uint8]) -> Any:
+    """FAISS's fast-scan index of (n, B) codes.
+
+    It is one of a single inverted list, since its plain form takes no selector.
+    """
+    quantiser = codec.tiers[tier].quantiser
+    everywhere = faiss.IndexFlatIP(codec.dim)
+    everywhere.add(np.zeros((1, codec.dim), np.float32))
+    plain = faiss.IndexIVFPQ(
+        everywhere, codec.dim, 1, quantiser.M, quantiser.nbits, faiss.METRIC_INNER_PRODUCT
+    )
+    plain.by_residual = False
+    plain.pq = quantiser
+    plain.is_trained = True
+    numbers = np.arange(len(codes), dtype=np.int64)
+    plain.invlists.add_entries(0, len(codes), faiss.swig_ptr(numbers), faiss.swig_ptr(codes))
+    plain.ntotal = len(codes)
+    packed = faiss.IndexIVFPQFastScan(plain, _BITS_AT_ONCE)
+    packed.referenced_objects = [everywhere]  # FAISS does not keep it
+    return packed

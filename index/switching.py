@@ -1,0 +1,191 @@
+"""A gallery moved to another encoder: its next generation is made beside the one in use, then replaces it.
+
+Embedded: only who holds the gallery for writing can switch, so beside a server the next generation is
+made and the switch waits for a run without the server. Milvus: the alias switches at once, a server of the
+old encoder is refused its writes from then on, and a last pass brings over what it wrote before.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from index.errors import GalleryUnavailable, InvalidInput
+from index.gallery import Gallery, is_milvus, shown_address, stored_spec
+from index.generations import current_folder, generation_folder, other_generations, switch
+from index.reindex import NewEncoder, Pass, Progress, follow
+from index.space import EmbeddingSpec
+
+
+@dataclass(slots=True)
+class ReindexReport:
+    """What a run of ``reindex`` did.
+
+    Attributes:
+        images: What the next generation holds.
+        embedded: Images embedded in this run.
+        already: Images that a run before this one had embedded.
+        left: By ``image_id``, why an image could not be embedded; the old generation still holds it.
+        switched: Whether the gallery is the next generation now.
+        waits_for: Why it is not; ``None`` if it is.
+    """
+
+    images: int = 0
+    embedded: int = 0
+    already: int = 0
+    left: dict[str, str] = field(default_factory=dict)
+    switched: bool = False
+    waits_for: str | None = None
+
+    def note(self, done: Pass, first: bool) -> None:
+        """Take in a pass; what a later pass finds is what an earlier one of this run made."""
+        self.embedded += done.embedded
+        self.already = done.already if first else self.already
+        self.left = done.left
+
+
+def reindex(
+    url: str,
+    images: Path,
+    encoder: NewEncoder,
+    *,
+    without_left: bool = False,
+    progress: Progress = lambda _: None,
+) -> ReindexReport:
+    """Embed the stored images by another encoder and switch the gallery to it; resumes what was broken off.
+
+    Args:
+        url: Address of the gallery.
+        images: The folder of its image files.
+        encoder: The new one.
+        without_left: Switch even if images could not be embedded; they stay in the old generation only.
+        progress: Told how many images more were looked at.
+
+    Raises:
+        InvalidInput: There is no gallery that lasts at ``url``, or it is of this encoder already.
+        GalleryUnavailable: It cannot be read or written; nothing was switched.
+    """
+    spec = stored_spec(url)
+    if spec is None:
+        raise InvalidInput(f"there is no gallery at {shown_address(url)}; ingest images into it first")
+    if spec == encoder.spec:
+        raise InvalidInput(
+            f"the gallery is of encoder {spec.encoder} already; nothing is to be embedded anew"
+        )
+    job = _Job(images, encoder, without_left, progress, ReindexReport())
+    if is_milvus(url):
+        _reindex_milvus(url, spec, job)
+    else:
+        _reindex_embedded(Path(url.removeprefix("embedded:")), spec, job)
+    return job.report
+
+
+def drop_old(url: str) -> list[str]:
+    """Remove the generations that are not in use, for good; returns their names.
+
+    Raises:
+        GalleryUnavailable: A process has one open for writing, or it cannot be removed.
+    """
+    if is_milvus(url):
+        from index.milvus_address import MilvusAddress
+        from index.milvus_collection import drop_others
+        from index.milvus_connection import Connection
+
+        with closing(Connection(MilvusAddress.parse(url))) as connection:
+            return drop_others(connection, MilvusAddress.parse(url))
+    return list(_drop_folders(Path(url.removeprefix("embedded:"))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What every step of one run needs."""
+
+    images: Path
+    encoder: NewEncoder
+    without_left: bool
+    progress: Progress
+    report: ReindexReport
+
+    def follow(self, old: Gallery, new: Gallery, *, first: bool) -> bool:
+        """One pass; whether the next generation may take the old one's place."""
+        # Of later passes most images are looked at a second time.
+        done = follow(old, new, self.images, self.encoder, self.progress if first else lambda _: None)
+        self.report.note(done, first)
+        self.report.images = new.count()
+        if done.left and not self.without_left:
+            self.report.waits_for = f"{len(done.left):,} images could not be embedded"
+            return False
+        return True
+
+
+def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
+    from index.embedded.engine import EmbeddedGallery
+    from index.embedded.retention import read_retention, write_retention
+
+    old_folder, new_folder = current_folder(folder), generation_folder(folder, job.encoder.spec)
+    with closing(EmbeddedGallery(new_folder, job.encoder.spec)) as new, ExitStack() as held:
+
+        def writer() -> Gallery | None:
+            """The old generation held for writing, ``None`` while another process does."""
+            try:
+                return held.enter_context(closing(EmbeddedGallery(old_folder, spec)))
+            except GalleryUnavailable as error:
+                job.report.waits_for = str(error)
+                return None
+
+        old = writer()
+        if old is None:
+            with closing(EmbeddedGallery(old_folder, spec, read_only=True)) as snapshot:
+                ready = job.follow(snapshot, new, first=True)
+            old = writer() if ready else None
+            ready = old is not None and job.follow(old, new, first=False)
+        else:
+            ready = job.follow(old, new, first=True)
+        if ready:
+            new.close()
+            write_retention(new_folder, read_retention(old_folder))
+            switch(folder, new_folder)
+            job.report.switched, job.report.waits_for = True, None
+
+
+def _reindex_milvus(url: str, spec: EmbeddingSpec, job: _Job) -> None:
+    from index.milvus import MilvusGallery
+    from index.milvus_address import MilvusAddress
+    from index.milvus_collection import current, prepare, publish
+    from index.milvus_connection import Connection
+
+    address = MilvusAddress.parse(url)
+    with closing(Connection(address)) as connection:
+        used = current(connection, address)
+        next_one = prepare(connection, address, job.encoder.spec)
+        with (
+            closing(MilvusGallery(address, spec, read_only=True, generation=used)) as old,
+            closing(MilvusGallery(address, job.encoder.spec, generation=next_one)) as new,
+        ):
+            if not job.follow(old, new, first=True):
+                return
+            publish(connection, address, next_one)
+            job.report.switched = True
+            # What a server wrote between the first pass and the switch.
+            job.follow(old, new, first=False)
+
+
+def _drop_folders(folder: Path) -> Iterator[str]:
+    """Remove the folders, and the files of the first generation, that are not in use."""
+    from index.embedded.locks import ProcessLock
+    from index.embedded.store import FILE_NAME, LOCK_NAME
+
+    for other in other_generations(folder):
+        lock = ProcessLock(other / LOCK_NAME)
+        try:
+            if other == folder:
+                for path in [*folder.glob(f"{FILE_NAME}*"), *folder.glob("index.*")]:
+                    path.unlink()
+            else:
+                shutil.rmtree(other)
+        except OSError as error:
+            raise GalleryUnavailable(f"the generation in {other} cannot be removed: {error}") from error
+        finally:
+            lock.release()
+        yield str(other)

@@ -1,0 +1,307 @@
+"""The planner and the codes behind it: exact where it says so, near enough elsewhere, right at all times."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from numpy.typing import NDArray
+
+from index.embedded.ann import Limits, Plan, plan
+from index.embedded.codec import Codec
+from index.embedded.engine import EmbeddedGallery
+from index.gallery import Gallery, open_gallery
+from index.records import ANY, Hit, ImageRecord, Where
+from index.space import EmbeddingSpec, Modality, l2_normalise
+
+SPEC = EmbeddingSpec(32, "encoder-a")
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+# Coded from 64 images on, in segments of at most 512, so that a small gallery has all that a large one has.
+TINY = Limits(flat=64 * SPEC.dim, seal=64 * SPEC.dim, segment=512, exact=0)
+EXACT = Limits(flat=64 * SPEC.dim, seal=64 * SPEC.dim, segment=512, exact=1 << 40)
+
+
+def people(numbers: range) -> tuple[list[ImageRecord], NDArray[np.float32]]:
+    """Images by their numbers: 60 people, ten cameras, both modalities."""
+    centres = np.random.default_rng(0).standard_normal((60, SPEC.dim))
+    rng = np.random.default_rng(1 + numbers.start)
+    who = [int(rng.integers(60)) for _ in numbers]
+    rows = centres[who] + 0.3 * rng.standard_normal((len(who), SPEC.dim))
+    records = [
+        ImageRecord(
+            f"i{n}",
+            tuple(Modality)[n % 2],
+            f"cam{n % 10}",
+            NOON + timedelta(seconds=n),
+            person_id=f"p{person}",
+            track_id=f"t{n % 7}",
+        )
+        for n, person in zip(numbers, who, strict=True)
+    ]
+    return records, rows.astype(np.float32)
+
+
+def settled(gallery: EmbeddedGallery) -> EmbeddedGallery:
+    """The gallery, once nothing is left to code."""
+    index = gallery._index
+    deadline = time.monotonic() + 60
+    while gallery._work.is_set() or index.view.flat.rows.size >= index.limits.seal:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return gallery
+
+
+def filled(folder: Path, count: int, limits: Limits = TINY) -> EmbeddedGallery:
+    """A gallery of so many images, most of them coded."""
+    gallery = EmbeddedGallery(folder, SPEC, limits=limits)
+    for start in range(0, count, 250):
+        gallery.add(*people(range(start, min(start + 250, count))))
+    return settled(gallery)
+
+
+def names(hits: list[Hit]) -> list[str]:
+    return [hit.record.image_id for hit in hits]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedGallery, Gallery]]:
+    """A coded gallery of 3,000 images, and the oracle."""
+    with (
+        closing(filled(tmp_path_factory.mktemp("pair"), 3000)) as coded,
+        closing(open_gallery("memory:", SPEC)) as oracle,
+    ):
+        for start in range(0, 3000, 250):
+            oracle.add(*people(range(start, start + 250)))
+        yield coded, oracle
+
+
+FILTERS = [
+    ANY,
+    Where(modality=Modality.INFRARED),
+    Where(camera_ids=["cam3", "cam4", "unseen"]),
+    Where(camera_ids=[]),
+    Where(exclude_camera_ids=["cam1", "cam2"], after=NOON + timedelta(seconds=700)),
+    Where(before=NOON + timedelta(seconds=30)),
+    Where(person_ids=["p3", "p4", "nobody"]),
+    Where(track_ids=["t1"], modality=Modality.VISIBLE),
+    Where(image_ids=[f"i{n}" for n in range(0, 3000, 9)]),
+]
+
+
+@pytest.mark.parametrize("where", FILTERS)
+def test_an_exact_search_of_codes_equals_the_oracle(
+    pair: tuple[EmbeddedGallery, Gallery], where: Where
+) -> None:
+    coded, oracle = pair
+    assert len(coded._index.view.coded) > 1
+    queries = np.concatenate([people(range(9000, 9010))[1], people(range(10))[1]])
+    for k in (1, 20, 400):
+        assert coded.search(queries, k, where, exact=True) == oracle.search(queries, k, where)
+    assert coded.search(queries[:1], 20, where, exact=True) == oracle.search(queries[:1], 20, where)
+
+
+@pytest.mark.parametrize("where", FILTERS)
+def test_a_compressed_search_finds_the_same_with_the_same_scores(
+    pair: tuple[EmbeddedGallery, Gallery], where: Where
+) -> None:
+    coded, oracle = pair
+    queries = people(range(9000, 9060))[1]
+    right = total = 0
+    for found, expected in zip(
+        coded.search(queries, 20, where), oracle.search(queries, 20, where), strict=True
+    ):
+        assert len(found) == len(expected)  # never fewer than k where k pass
+        assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+        assert all(where.matches(hit.record) for hit in found)
+        exactly = {hit.record.image_id: hit.score for hit in expected}
+        for hit in found:
+            assert exactly.get(hit.record.image_id, hit.score) == hit.score
+        right += len(exactly.keys() & set(names(found)))
+        total += len(expected)
+    assert right >= 0.99 * total
+
+
+def test_the_planner_is_exact_for_few_and_where_asked() -> None:
+    limits = Limits(exact=1000)
+    assert plan(10, 100, False, limits) is Plan.EXACT
+    assert plan(11, 100, False, limits) is Plan.COMPRESSED
+    assert plan(11, 100, True, limits) is Plan.EXACT
+
+
+def test_a_search_that_is_not_sure_looks_deeper(pair: tuple[EmbeddedGallery, Gallery]) -> None:
+    """The nearest of a direction that no image is near are not clear from the quick codes."""
+    coded, oracle = pair
+    queries = np.random.default_rng(5).standard_normal((40, SPEC.dim)).astype(np.float32)
+    right = sum(
+        len(set(names(found)) & set(names(expected)))
+        for found, expected in zip(coded.search(queries, 20), oracle.search(queries, 20), strict=True)
+    )
+    assert right >= 0.97 * 40 * 20
+
+
+def test_scalar_codes_hide_no_more_than_they_say() -> None:
+    rows = l2_normalise(np.random.default_rng(0).standard_normal((500, 48)).astype(np.float32))
+    codec = Codec.learn(rows[:200] / 2, 200)  # so that some of the others lie outside of what it knows
+    codes, error = codec.scalar(rows)
+    restored = (codes.astype(np.float64) - 128) / codec.scale
+    assert 0 < np.linalg.norm(rows - restored, axis=1).max() <= error + 1e-6
+
+
+def test_what_is_removed_is_found_no_more_and_leaves_memory(tmp_path: Path) -> None:
+    with closing(filled(tmp_path, 1200)) as gallery:
+        queries = people(range(9000, 9020))[1]
+        assert gallery.remove(Where(camera_ids=["cam1", "cam2", "cam3", "cam4"])) == 480
+        for exact in (False, True):
+            for hits in gallery.search(queries, 800, exact=exact):
+                assert len(hits) == 720
+                assert not {hit.record.camera_id for hit in hits} & {"cam1", "cam2", "cam3", "cam4"}
+        deadline = time.monotonic() + 60
+        while sum(len(part.columns) for part in gallery._index.view.segments) > 720:
+            assert time.monotonic() < deadline, "the codes of what was removed are held on"
+            time.sleep(0.01)
+        assert gallery.remove(ANY) == 720
+        assert gallery.search(queries, 5) == [[]] * 20
+        gallery.add(*people(range(5000, 5100)))
+        assert len(gallery.search(queries, 500)[0]) == 100
+
+
+def test_answers_are_right_while_the_gallery_grows(tmp_path: Path) -> None:
+    """What stood before is found with the same scores while all is coded, joined and learnt anew."""
+    fixed, rows = people(range(100))
+    mine = [ImageRecord(f"f-{one.image_id}", one.modality, "fixed", one.captured_at) for one in fixed]
+    errors: list[BaseException] = []
+    done = threading.Event()
+    with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
+        gallery.add(mine, rows)
+        expected = gallery.search(rows[:4], 30, Where(camera_ids=["fixed"]), exact=True)
+
+        def look() -> None:
+            try:
+                while not done.is_set():
+                    assert gallery.search(rows[:4], 30, Where(camera_ids=["fixed"]), exact=True) == expected
+                    assert names(gallery.search(rows[:1], 1)[0]) == ["f-i0"]
+                    late = removed.is_set()
+                    cameras = {hit.record.camera_id for hit in gallery.search(rows[5:6], 50)[0]}
+                    assert not (late and "gone" in cameras)
+            except BaseException as error:
+                errors.append(error)
+
+        removed = threading.Event()
+        gallery.add([ImageRecord("gone", Modality.VISIBLE, "gone", NOON)], rows[5:6])
+        looking = threading.Thread(target=look)
+        looking.start()
+        for start in range(1000, 3000, 250):
+            gallery.add(*people(range(start, start + 250)))
+            if start == 1500:
+                gallery.remove(Where(camera_ids=["gone"]))
+                removed.set()
+        settled(gallery)
+        done.set()
+        looking.join()
+        assert gallery._index.view.coded[0].codec.seen > 100  # learnt anew since the first
+    assert errors == []
+
+
+def test_codes_come_back_from_the_index_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.embedded.engine._WORTH_SAVING", 1)
+    queries = people(range(9000, 9010))[1]
+    with closing(filled(tmp_path, 900)) as gallery:
+        gallery.remove(Where(person_ids=["p7"]))
+        gallery.remove(Where(camera_ids=["cam9"]))
+        expected = [gallery.search(queries, 20, exact=exact) for exact in (False, True)]
+    content = (tmp_path / "index.faiss").read_bytes()
+    assert b'"p7"' not in content
+    assert b'"cam9"' not in content
+    monkeypatch.setattr(Codec, "encode", lambda *_: pytest.fail("a start codes nothing that the file holds"))
+    for read_only in (True, False):
+        with closing(EmbeddedGallery(tmp_path, SPEC, read_only=read_only, limits=TINY)) as gallery:
+            assert gallery._index.view.coded
+            assert [gallery.search(queries, 20, exact=exact) for exact in (False, True)] == expected
+            assert gallery.search(queries, 5, Where(camera_ids=["cam9"])) == [[]] * 10
+
+
+def test_a_growing_gallery_saves_its_index_while_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.embedded.engine._WORTH_PAUSING", 500)
+    with closing(filled(tmp_path, 750)) as gallery:
+        deadline = time.monotonic() + 60
+        while gallery._unsaved >= 500:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert (tmp_path / "index.faiss").exists()
+        gallery.remove(Where(image_ids=["i5"]))
+        assert not (tmp_path / "index.faiss").exists()
+
+
+class Growing(RuleBasedStateMachine):
+    """Random calls on a coded gallery and on the oracle."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self._limits = limits
+        self._next = 0
+        self._folder = tempfile.TemporaryDirectory()
+        self._oracle = open_gallery("memory:", SPEC)
+        self._coded = EmbeddedGallery(Path(self._folder.name), SPEC, limits=limits)
+
+    @rule(count=st.integers(40, 160))
+    def add(self, count: int) -> None:
+        images = people(range(self._next, self._next + count))
+        self._next += count
+        assert self._coded.add(*images) == self._oracle.add(*images)
+
+    @rule(where=st.sampled_from(FILTERS[1:]), more=st.integers(0, 9))
+    def remove(self, where: Where, more: int) -> None:
+        both = Where(camera_ids=[f"cam{more}"], modality=where.modality, before=where.before)
+        assert self._coded.remove(both) == self._oracle.remove(both)
+
+    @rule(
+        number=st.integers(0, 3000),
+        several=st.booleans(),
+        k=st.integers(1, 60),
+        where=st.sampled_from(FILTERS),
+        exact=st.booleans(),
+    )
+    def search(self, number: int, several: bool, k: int, where: Where, exact: bool) -> None:
+        queries = people(range(number, number + 3))[1][: 3 if several else 1]
+        expected = self._oracle.search(queries, k, where)
+        found = self._coded.search(queries, k, where, exact=exact)
+        if exact or self._limits is EXACT:
+            assert found == expected
+        assert list(map(len, found)) == list(map(len, expected))
+
+    @rule()
+    def restart(self) -> None:
+        self._coded.close()
+        self._coded = EmbeddedGallery(Path(self._folder.name), SPEC, limits=self._limits)
+
+    def teardown(self) -> None:
+        self._coded.close()
+        self._oracle.close()
+        self._folder.cleanup()
+
+
+@pytest.mark.parametrize("limits", [EXACT, TINY], ids=["planned exact", "planned compressed"])
+@pytest.mark.parametrize(
+    "sequences", [4, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
+)
+def test_random_calls_are_answered_as_by_the_oracle(limits: Limits, sequences: int) -> None:
+    machine: Callable[[], Growing] = lambda: Growing(limits)  # noqa: E731
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=sequences,
+            stateful_step_count=15,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )

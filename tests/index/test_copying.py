@@ -1,0 +1,112 @@
+"""A gallery copied: whole, in order, resumed, and compared without mercy."""
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.copying import TOLERANCE, copy_gallery
+from index.errors import GalleryUnavailable
+from index.gallery import AddReport, Gallery, open_gallery
+from index.memory import MemoryGallery
+from index.records import ImageRecord, Where
+from index.space import EmbeddingSpec, Modality, l2_normalise
+
+SPEC = EmbeddingSpec(8, "encoder-a")
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+def filled(count: int = 2500) -> MemoryGallery:
+    gallery = MemoryGallery(SPEC)
+    records = [
+        ImageRecord(
+            f"i{i}", list(Modality)[i % 2], f"cam{i % 7}", NOON, None if i % 3 else f"p{i}", source="s"
+        )
+        for i in range(count)
+    ]
+    gallery.add(records, np.random.default_rng(0).standard_normal((count, SPEC.dim)).astype(np.float32))
+    return gallery
+
+
+def order(gallery: Gallery) -> list[ImageRecord]:
+    return [record for records, _ in gallery.vectors() for record in records]
+
+
+class Broken(MemoryGallery):
+    """Fails at the second batch."""
+
+    calls = 0
+
+    def add(self, records: list[ImageRecord], vectors: NDArray[np.float32]) -> AddReport:
+        self.calls += 1
+        if self.calls == 2:
+            raise GalleryUnavailable("the disk is full")
+        return super().add(records, vectors)
+
+
+def test_a_copy_holds_every_record_and_vector_in_the_same_order(tmp_path: Path) -> None:
+    source, seen = filled(), []
+    with closing(open_gallery(f"embedded:{tmp_path}/copy", SPEC)) as target:
+        report = copy_gallery(source, target, seen.append)
+        assert (report.added, report.unchanged, report.verified) == (2500, 0, 2500)
+        assert (report.faults, report.fault_count) == ([], 0)
+        assert (report.source_images, report.target_images, sum(seen)) == (2500, 2500, 5000)
+        assert report.largest_difference <= TOLERANCE
+        assert order(target) == order(source)
+
+
+def test_a_copy_that_was_broken_off_is_resumed() -> None:
+    source, target = filled(), Broken(SPEC)
+    with pytest.raises(GalleryUnavailable):
+        copy_gallery(source, target)
+    assert target.count() == 1024
+    report = copy_gallery(source, target)
+    assert (report.added, report.unchanged, report.verified, report.faults) == (1476, 1024, 2500, [])
+    assert order(target) == order(source)
+
+
+def test_whatever_differs_is_named() -> None:
+    source, target = filled(100), MemoryGallery(SPEC)
+    copied = {
+        record.image_id: (record, row)
+        for page, rows in source.vectors()
+        for record, row in zip(page, rows, strict=True)
+    }
+    record, row = copied["i3"]
+    target.add([replace(record, camera_id="other")], row[np.newaxis])
+    record, row = copied["i4"]
+    target.add([record], l2_normalise(row + np.float32(0.01))[np.newaxis])
+    target.add([ImageRecord("extra", Modality.VISIBLE, "cam1", NOON)], np.ones((1, 8), np.float32))
+    report = copy_gallery(source, target)
+    assert report.verified == 98
+    assert report.fault_count == 3
+    told = "\n".join(report.faults)
+    assert "'i3' has another record" in told
+    assert "'i4' has another vector" in told
+    assert "100 images and the target 101" in told
+
+
+def test_an_image_that_the_target_lost_is_named() -> None:
+    class Forgetful(MemoryGallery):
+        def add(self, records: list[ImageRecord], vectors: NDArray[np.float32]) -> AddReport:
+            report = super().add(records, vectors)
+            self.remove(Where(image_ids=["i7"]))
+            return report
+
+    report = copy_gallery(filled(20), Forgetful(SPEC))
+    assert report.faults == [
+        "image 'i7' is missing in the target",
+        "the source holds 20 images and the target 19",
+    ]
+
+
+def test_of_many_faults_the_first_are_named_and_all_are_counted() -> None:
+    source, target = filled(300), MemoryGallery(SPEC)
+    for page, rows in source.vectors():
+        target.add([replace(record, camera_id="other") for record in page], rows)
+    report = copy_gallery(source, target)
+    assert (report.fault_count, len(report.faults), report.verified) == (300, 20, 0)

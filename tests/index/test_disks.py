@@ -1,0 +1,97 @@
+"""Disks that are full or take no write, as real file systems; they need root."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.embedded.snapshot import take_snapshot
+from index.errors import GalleryUnavailable
+from index.gallery import Gallery, open_gallery
+from index.records import ImageRecord, Where
+from index.space import EmbeddingSpec, Modality
+
+SPEC = EmbeddingSpec(256, "encoder-a")
+BATCH = 64
+
+
+def batch(number: int) -> tuple[list[ImageRecord], NDArray[np.float32]]:
+    moment = datetime.fromtimestamp(number, UTC)
+    records = [ImageRecord(f"{number}-{i}", Modality.VISIBLE, "cam1", moment) for i in range(BATCH)]
+    return records, np.random.default_rng(number).standard_normal((BATCH, SPEC.dim)).astype(np.float32)
+
+
+def found(gallery: Gallery) -> set[str]:
+    """Whom a search and a reading of all find, which must be the same."""
+    hits = {hit.record.image_id for hit in gallery.search(np.ones((1, SPEC.dim), np.float32), 10**6)[0]}
+    assert hits == {one.image_id for records, _ in gallery.vectors() for one in records}
+    return hits
+
+
+def fill(gallery: Gallery, numbers: range, held: set[str]) -> None:
+    """Add batches, and note what was acknowledged."""
+    for number in numbers:
+        held.update(gallery.add(*batch(number)).added)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of two megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder], capture_output=True)
+    if made.returncode:
+        pytest.skip(f"mounting a small disk needs root: {made.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_refuses_what_it_cannot_hold_and_keeps_the_rest(disk: Path) -> None:
+    url = f"embedded:{disk / 'gallery'}"
+    held: set[str] = set()
+    with closing(open_gallery(url, SPEC)) as gallery:
+        with pytest.raises(GalleryUnavailable, match=r"gallery\.sqlite3 cannot be used: .*full.*free space"):
+            fill(gallery, range(1000), held)
+        assert len(held) > 0
+        assert found(gallery) == held
+        with pytest.raises(GalleryUnavailable):
+            take_snapshot(disk / "gallery", disk / "images", disk / "snapshot")
+        assert not (disk / "snapshot" / "manifest.json").exists()
+    with closing(open_gallery(url, SPEC)) as gallery:
+        assert found(gallery) == held
+
+
+def test_a_full_disk_that_gets_room_goes_on(disk: Path) -> None:
+    filler = disk / "filler"
+    url = f"embedded:{disk / 'gallery'}"
+    with closing(open_gallery(url, SPEC)) as gallery:
+        kept = set(gallery.add(*batch(0)).added)
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(bytes(4 << 20))
+        with pytest.raises(GalleryUnavailable, match="full"):
+            fill(gallery, range(1, 50), kept)
+        assert found(gallery) == kept
+        filler.unlink()
+        assert len(gallery.add(*batch(60)).added) == BATCH
+        assert found(gallery) == kept | {record.image_id for record in batch(60)[0]}
+
+
+def test_a_disk_that_takes_no_write_is_told_and_loses_nothing(disk: Path) -> None:
+    url = f"embedded:{disk / 'gallery'}"
+    with closing(open_gallery(url, SPEC)) as gallery:
+        gallery.add(*batch(0))
+        before = found(gallery)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(GalleryUnavailable, match=r"gallery\.sqlite3 cannot be used: .*[Rr]ead-only"):
+        open_gallery(url, SPEC)
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    with closing(open_gallery(url, SPEC)) as gallery:
+        assert found(gallery) == before
+        assert gallery.remove(Where(image_ids=["0-1"])) == 1
