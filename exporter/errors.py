@@ -27,5 +27,9 @@ class ImageAnimated(ImageRefused):
     """It holds more than one picture, so which one to search is not said."""
 
 
+class ProviderUnfit(InvalidInput):
+    """What was asked to run a bundle cannot: not installed, no device, no form for it, or it strays."""
+
+
 class BundleInvalid(PecaError):
     """An encoder bundle is missing, damaged, tampered with or not understood."""

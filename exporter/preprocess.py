@@ -5,13 +5,12 @@ between them. Mean, standard deviation and unit length live inside the encoder's
 """
 
 import io
-import struct
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from exporter.errors import ImageAnimated, ImageEmpty, ImageTooLarge, ImageTruncated, NotAnImage
 
@@ -20,7 +19,16 @@ RESAMPLE = "bilinear"
 MAX_PIXELS = 50_000_000
 
 _WIDE_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, OverflowError, MemoryError)
+_BAND = 256
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def load_image(
@@ -48,8 +56,11 @@ def load_image(
 def open_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image file to an upright 8-bit RGB picture that carries no metadata.
 
-    EXIF orientation is applied and then dropped. Samples wider than 8 bits (raw infrared) are
-    stretched between their 1st and 99th percentile, since cameras use a part of that range.
+    EXIF orientation is applied and then dropped. Samples of one channel wider than 8 bits (raw infrared:
+    16 or 32 bit integers, floats) are stretched so that their 1st percentile becomes 0 and their 99th 255,
+    since cameras use a part of that range; not finite samples count as 0. Where all lie from 0 to 255 they
+    are 8-bit samples in a wide file, and taken as they are. Of colour wider than 8 bits the high byte is
+    taken.
 
     Args:
         data: The bytes of the file, or its path.
@@ -61,6 +72,24 @@ def open_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
     """
     if isinstance(data, Path):
         data = data.read_bytes()
+    image = read_header(data, max_pixels=max_pixels)
+    try:
+        image.load()
+        return _to_rgb(upright(image))
+    except Exception as error:  # decoders of damaged bytes fail in more ways than they tell
+        raise ImageTruncated(f"the image's data is cut short or damaged: {error}") from None
+
+
+def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open an image file whose pixels are yet to be decoded: one picture, of a format and size that are read.
+
+    Args:
+        data: The bytes of the file.
+        max_pixels: Refused above.
+
+    Raises:
+        ImageRefused: One of its subclasses, by reason.
+    """
     if not data:
         raise ImageEmpty("expected an image file, got 0 bytes")
     try:
@@ -69,16 +98,26 @@ def open_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
         raise NotAnImage(f"expected one of {', '.join(FORMATS)}; these bytes are none of them") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLarge(f"expected at most {max_pixels:,} pixels; the image has many more") from None
-    except _DAMAGE as error:
+    except Exception as error:  # as above
         raise ImageTruncated(f"the image's header is cut short or damaged: {error}") from None
     _check_size(image, max_pixels)
     _check_single(image)
+    return image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture of a loaded image, turned as its EXIF data say; damaged ones say nothing."""
+    turn = _TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """What an image's EXIF or XMP data say of how to turn it, 1 to 8; 1 where they are damaged or silent."""
     try:
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-    except _DAMAGE as error:
-        raise ImageTruncated(f"the image's data is cut short or damaged: {error}") from None
-    return _to_rgb(upright)
+        said = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata are no reason to refuse a sound picture
+        return 1
+    return said if said in _TURNS else 1
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -88,23 +127,44 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _check_single(image: Image.Image) -> None:
+    """Refuse several pictures, by the header or, in TIFF, by looking for one more page and no further."""
     # MPO is a still JPEG of a phone with a second view appended; its first picture is the photograph.
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise ImageAnimated(f"expected a single picture, got {getattr(image, 'n_frames', 1)} frames or pages")
+    if image.format == "MPO":
+        return
+    if image.format != "TIFF":
+        several = getattr(image, "n_frames", 1) > 1
+    else:
+        try:
+            image.seek(1)
+            several = True
+        except EOFError:
+            image.seek(0)
+            several = False
+        except Exception as error:  # as above
+            raise ImageTruncated(f"the image's directory of pages is damaged: {error}") from None
+    if several:
+        raise ImageAnimated("expected a single picture, got several frames or pages")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _WIDE_MODES:
-        image = Image.fromarray(_stretch(np.asarray(image, dtype=np.float64)))
+        image = Image.fromarray(_stretch(np.asarray(image)))
     rgb = image.convert("RGB")
     rgb.info = {}
     return rgb
 
 
-def _stretch(samples: NDArray[np.float64]) -> NDArray[np.uint8]:
-    finite = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    if finite.min() >= 0 and finite.max() <= 255:
-        return cast(NDArray[np.uint8], finite.astype(np.uint8))
-    low, high = np.percentile(finite, (1, 99))
-    scaled = (finite - low) / max(high - low, 1e-9)
-    return cast(NDArray[np.uint8], (scaled.clip(0, 1) * 255).round().astype(np.uint8))
+def _stretch(samples: NDArray[np.number[Any]]) -> NDArray[np.uint8]:
+    """(H, W) samples of any width as uint8, as ``open_image`` says."""
+    if samples.dtype.kind == "f":
+        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    if samples.min() >= 0 and samples.max() <= 255:
+        return samples.astype(np.uint8)
+    low, high = np.percentile(samples, (1, 99))
+    span = max(high - low, 1e-9)
+    # Band by band, since float64 takes eight times the memory of the picture.
+    bands = (
+        ((samples[top : top + _BAND].astype(np.float64) - low) / span).clip(0, 1) * 255
+        for top in range(0, len(samples), _BAND)
+    )
+    return np.concatenate([band.round().astype(np.uint8) for band in bands])

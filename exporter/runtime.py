@@ -1,20 +1,20 @@
-"""Running a frozen encoder on ONNX Runtime; nothing here knows torch."""
+"""Running a frozen encoder on what is present; nothing here knows torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from exporter import openvino, sessions, tensorrt
 from exporter.bundle import MODALITY_CODE, Bundle, read_bundle
-from exporter.errors import BundleInvalid
+from exporter.errors import ProviderUnfit
+from exporter.probe import check_probe
+from exporter.providers import AUTO, RUNS, Arithmetic, Provider, Run, candidates
+from exporter.sessions import MAX_BATCH
 from index.errors import InvalidInput
 from index.space import EmbeddingSpec, Modality, l2_normalise
-
-PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
-MAX_BATCH = 32
 
 
 @runtime_checkable
@@ -41,34 +41,48 @@ class Encoder(Protocol):
         ...
 
 
-def load_encoder(bundle: Path, provider: str = "auto") -> "OnnxEncoder":
-    """Open the encoder of a bundle.
+def load_encoder(bundle: Path, provider: str = AUTO, precision: str = AUTO) -> "BundleEncoder":
+    """Open the encoder of a bundle, all of whose files are checked first.
 
     Args:
         bundle: The bundle's folder.
-        provider: ``auto`` (CUDA where present, else the processor), ``cuda`` or ``cpu``.
+        provider: ``auto`` (a fitting TensorRT engine, else CUDA, else the processor), ``tensorrt``,
+            ``onnx-tensorrt``, ``cuda``, ``openvino`` or ``cpu``.
+        precision: ``auto`` (what suits the provider), ``fp32``, ``fp16``, ``bf16`` or ``int8``.
 
     Raises:
         BundleInvalid: The bundle is missing, damaged or tampered with.
-        InvalidInput: The provider is unknown or not available here.
+        InvalidInput: A name is unknown; ``ProviderUnfit`` where it does not run here.
     """
-    return OnnxEncoder(read_bundle(bundle), provider)
+    opened = read_bundle(bundle)
+    opened.check_files()
+    return BundleEncoder(opened, provider, precision)
 
 
-class OnnxEncoder:
-    """The encoder of a bundle on ONNX Runtime; safe to call from several threads."""
+class BundleEncoder:
+    """The encoder of a bundle; safe to call from several threads.
 
-    def __init__(self, bundle: Bundle, provider: str = "auto") -> None:
+    Attributes:
+        spec: What its vectors are.
+        image_hw: Height and width in pixels of its input.
+        provider: What runs it.
+        precision: The arithmetic that it runs in.
+    """
+
+    def __init__(self, bundle: Bundle, provider: str = AUTO, precision: str = AUTO) -> None:
+        """Open a bundle whose files were checked; raises as ``load_encoder``."""
         self.image_hw = bundle.manifest.image_hw
         self.spec = EmbeddingSpec(bundle.manifest.dim, bundle.fingerprint)
-        self._session, self.provider = _open_asked(bundle.model_path(), provider)
+        self._run, opened, arithmetic = _open_best(bundle, provider, precision)
+        self.provider: str = opened
+        self.precision: str = arithmetic
 
     def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
         """Embed a batch; see ``Encoder.encode``."""
         codes = check_batch(images, modality, self.image_hw)
         if not len(images):
             return np.empty((0, self.spec.dim), dtype=np.float32)
-        return encode_with(self._session, images, codes)
+        return encode_with(self._run, images, codes)
 
 
 class GreyPixelEncoder:
@@ -109,53 +123,38 @@ def check_batch(
     return np.array([MODALITY_CODE[Modality(one)] for one in modality], dtype=np.int64)
 
 
-def encode_with(
-    session: onnxruntime.InferenceSession, images: NDArray[np.uint8], codes: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def encode_with(run: Run, images: NDArray[np.uint8], codes: NDArray[np.int64]) -> NDArray[np.float32]:
     """Run checked images (N, H, W, 3) and modality codes (N,), N at least 1, in bounded batches."""
-    parts = [
-        session.run(
-            ["embeddings"],
-            {"images": images[start : start + MAX_BATCH], "modality": codes[start : start + MAX_BATCH]},
-        )[0]
-        for start in range(0, len(images), MAX_BATCH)
-    ]
-    return np.concatenate(parts)
-
-
-def open_session(model: Path, provider: str) -> onnxruntime.InferenceSession:
-    """Open an ONNX file on one of ``PROVIDERS``; ONNX Runtime takes the processor where that one fails.
-
-    Raises:
-        BundleInvalid: ONNX Runtime cannot read the file.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if provider == "cuda":
-        # The wheel does not carry CUDA; its own packages do, and lie where no loader looks by itself.
-        onnxruntime.preload_dlls()
-    try:
-        return onnxruntime.InferenceSession(str(model), options, providers=[PROVIDERS[provider]])
-    except Exception as error:  # ONNX Runtime's own errors share no base class
-        raise BundleInvalid(f"ONNX Runtime cannot open {model}: {error}") from error
-
-
-def _open_asked(model: Path, name: str) -> tuple[onnxruntime.InferenceSession, str]:
-    """A session, and the provider that it truly runs on.
-
-    Raises:
-        InvalidInput: The provider is unknown, or was asked for by name and does not run here.
-    """
-    if name not in ("auto", *PROVIDERS):
-        raise InvalidInput(f"provider must be auto, {', '.join(PROVIDERS)}; got {name!r}")
-    built = [short for short, full in PROVIDERS.items() if full in onnxruntime.get_available_providers()]
-    asked = built[0] if name == "auto" else name
-    if asked in built:
-        session = open_session(model, asked)
-        running = next(short for short, full in PROVIDERS.items() if full == session.get_providers()[0])
-        if name in ("auto", running):
-            return session, running
-    raise InvalidInput(
-        f"provider {name!r} does not run here; this ONNX Runtime is built for {', '.join(built)}, and CUDA "
-        "needs a device and its libraries (the extra [gpu]): choose another provider, or auto"
+    starts = range(0, len(images), MAX_BATCH)
+    return np.concatenate(
+        [run(images[start : start + MAX_BATCH], codes[start : start + MAX_BATCH]) for start in starts]
     )
+
+
+def open_form(bundle: Bundle, provider: Provider, arithmetic: Arithmetic) -> Run:
+    """Open one way to run a bundle whose files were checked.
+
+    Raises:
+        ProviderUnfit: What it needs is not here; the message names it.
+        BundleInvalid: The runtime cannot read the file.
+    """
+    model = bundle.model_path(RUNS[provider][arithmetic])
+    if provider is Provider.TENSORRT:
+        return tensorrt.open_engine(bundle)
+    if provider is Provider.OPENVINO:
+        return openvino.open_openvino(model, arithmetic)
+    return sessions.open_onnx(model, provider, Path.home() / ".cache" / "peca" / bundle.fingerprint)
+
+
+def _open_best(bundle: Bundle, provider: str, precision: str) -> tuple[Run, Provider, Arithmetic]:
+    """The best way that runs here and computes the probe as the trained network does."""
+    refusals = []
+    for one, arithmetic in candidates(provider, precision, bundle.manifest.files):
+        try:
+            run = open_form(bundle, one, arithmetic)
+            check_probe(bundle, run, RUNS[one][arithmetic])
+        except ProviderUnfit as unfit:
+            refusals.append(f"{one} {arithmetic}: {unfit}")
+        else:
+            return run, one, arithmetic
+    raise ProviderUnfit(f"nothing that was asked for runs {bundle.path} here: {'; '.join(refusals)}")

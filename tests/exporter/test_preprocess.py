@@ -115,7 +115,7 @@ def test_a_file_cut_short_is_refused(photograph, form, share):
 def test_animations_and_pages_are_refused(photograph):
     frames = [photograph, photograph.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
     for form in ("WEBP", "PNG", "TIFF"):
-        with pytest.raises(ImageAnimated, match="2 frames"):
+        with pytest.raises(ImageAnimated, match="several frames"):
             load_image(encoded(frames[0], form, save_all=True, append_images=frames[1:]), HW)
 
 
