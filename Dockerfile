@@ -6,22 +6,30 @@ RUN python -m venv /opt/peca
 ENV PATH=/opt/peca/bin:$PATH
 
 FROM build AS build-cpu
-RUN pip install --no-cache-dir -c constraints.txt '.[cpu]'
+RUN pip install --no-cache-dir -c constraints.txt '.[cpu,milvus]'
 
 FROM build AS build-gpu
-RUN pip install --no-cache-dir -c constraints.txt '.[gpu]'
+RUN pip install --no-cache-dir -c constraints.txt '.[gpu,milvus]'
 
 FROM python:3.12-slim AS base
 RUN useradd --system --uid 10001 --home-dir /var/lib/peca --create-home peca
+# One arena of malloc a core keeps the memory of many threads from growing.
 ENV PATH=/opt/peca/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=2 \
+    TMPDIR=/var/lib/peca/tmp \
     PECA_GALLERY=embedded:/var/lib/peca/gallery \
+    PECA_DATA_DIR=/var/lib/peca/gallery \
+    PECA_LOG_FORM=json \
     PECA_HOST=0.0.0.0
+RUN install -d -o peca -g peca /var/lib/peca/tmp
 WORKDIR /var/lib/peca
 VOLUME /var/lib/peca
 EXPOSE 8000
-HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
+# Large request bodies are kept in TMPDIR while they come in.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+STOPSIGNAL SIGTERM
 USER peca
 CMD ["peca", "serve"]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from index.records import ImageRecord, Where
-from server.errors import CameraRefused, RoleRefused
+from server.errors import CameraRefused, GalleryRefused, RoleRefused
 
 
 class Permission(StrEnum):
@@ -17,8 +17,14 @@ class Permission(StrEnum):
     VIEW = "view"
     VERDICT = "verdict"
     SEARCH_RECORD = "search-record"
+    EXPORT = "export"
     AUDIT = "audit"
     REMOVE = "remove"
+    ENCODER = "encoder"
+    METRICS = "metrics"
+    WATCH = "watch"
+    KEYS = "keys"
+    SESSION = "session"
     DOCUMENT = "document"
 
 
@@ -31,11 +37,19 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_OPERATOR = {Permission.SEARCH, Permission.VIEW, Permission.VERDICT, Permission.SEARCH_RECORD}
+_ALL = {Permission.SESSION, Permission.DOCUMENT}
+_OPERATOR = {
+    Permission.SEARCH,
+    Permission.VIEW,
+    Permission.VERDICT,
+    Permission.SEARCH_RECORD,
+    Permission.EXPORT,
+    Permission.WATCH,
+}
 GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.CAMERA: frozenset({Permission.INGEST, Permission.DOCUMENT}),
-    Role.OPERATOR: frozenset({*_OPERATOR, Permission.DOCUMENT}),
-    Role.AUDITOR: frozenset({Permission.AUDIT, Permission.SEARCH_RECORD, Permission.DOCUMENT}),
+    Role.CAMERA: frozenset({*_ALL, Permission.INGEST}),
+    Role.OPERATOR: frozenset({*_ALL, *_OPERATOR}),
+    Role.AUDITOR: frozenset({*_ALL, Permission.AUDIT, Permission.SEARCH_RECORD}),
     Role.ADMIN: frozenset(Permission),
 }
 LIMITED_ROLES = frozenset({Role.CAMERA, Role.OPERATOR})
@@ -51,6 +65,7 @@ class Holder:
         role: What the key is for.
         camera_ids: The only cameras that the key may touch; ``None`` for all.
         requests_per_minute: The key's own rate limit; ``None`` for the server's.
+        galleries: The only galleries, by name, whose servers take the key; ``None`` for all.
     """
 
     name: str
@@ -58,6 +73,11 @@ class Holder:
     role: Role
     camera_ids: frozenset[str] | None = None
     requests_per_minute: int | None = None
+    galleries: frozenset[str] | None = None
+
+    def may(self, permission: Permission) -> bool:
+        """Whether the role permits it."""
+        return permission in GRANTS[self.role]
 
     def check(self, permission: Permission) -> None:
         """Refuse what the role does not permit.
@@ -65,11 +85,22 @@ class Holder:
         Raises:
             RoleRefused: It does not.
         """
-        if permission not in GRANTS[self.role]:
+        if not self.may(permission):
             able = ", ".join(role for role in Role if permission in GRANTS[role])
             raise RoleRefused(
                 f"this needs a key of the role {able.replace(', ', ' or ')}; the key of {self.name!r} is of "
                 f"the role {self.role}"
+            )
+
+    def check_gallery(self, gallery: str) -> None:
+        """Refuse a gallery beyond the key's.
+
+        Raises:
+            GalleryRefused: It is.
+        """
+        if self.galleries is not None and gallery not in self.galleries:
+            raise GalleryRefused(
+                f"the key of {self.name!r} is not for the gallery {gallery!r} of this server"
             )
 
     def check_cameras(self, camera_ids: Collection[str]) -> None:

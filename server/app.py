@@ -1,6 +1,7 @@
 """The application: parts, routes, limits and problems put together, and the server that runs it."""
 
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from ipaddress import ip_address
@@ -8,19 +9,40 @@ from socket import SOCK_STREAM, create_server, getaddrinfo, socket
 from types import FrameType
 
 import uvicorn
+from anyio import to_thread
 from fastapi import FastAPI
 
 from exporter.runtime import Encoder
 from index.errors import PecaError
 from index.gallery import Gallery
+from server.connections import Connection
 from server.images import ImageStore
 from server.installation import check_installation
-from server.limits import BodyLimit
+from server.limits import BodyLimit, Intake
+from server.logs import configure_logs
 from server.openapi import DescribedApp
 from server.parts import Parts, opened
+from server.patience import Attendance
 from server.problems import add_problem_handlers
-from server.routes import audit, cameras, health, images, search, searches
+from server.routes import (
+    audit,
+    cameras,
+    encoder,
+    events,
+    health,
+    images,
+    keys,
+    quality,
+    search,
+    searches,
+    session,
+    stats,
+    watchlists,
+)
+from server.routes.metrics import metrics_router
 from server.settings import Settings
+from server.tls import check_certificate
+from server.web import web_router
 
 API_VERSION = "1"
 DESCRIPTION = "Finds a person across the day and night cameras of a site."
@@ -29,12 +51,22 @@ ROUTERS = (
     searches.router,
     images.router,
     cameras.router,
+    stats.router,
+    quality.router,
+    encoder.router,
     audit.router,
+    session.sign_in_router,
+    session.router,
+    keys.router,
+    watchlists.router,
+    events.router,
     health.router,
     health.open_router,
 )
-_GRACE_S = 30
 _BACKLOG = 2048
+_SPARE_THREADS = 40
+_SWITCH_S = 0.001
+"""The event loop gets its turn among busy threads after so long; Python's own 5 ms are felt."""
 
 
 def create_app(
@@ -58,7 +90,8 @@ def create_app(
 def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
     """Run the server until it is told to stop (SIGTERM or SIGINT); requests under way are finished.
 
-    Prints ``PECA serves at http://HOST:PORT`` on one line once it takes requests.
+    Prints ``PECA serves at http://HOST:PORT`` on one line once it takes requests; ``https`` with a
+    certificate.
 
     Args:
         settings: The operator's.
@@ -69,18 +102,26 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
             opened.
     """
     check_installation()
+    check_certificate(settings)
     # Before a key is made, whose one showing would be lost with a start that fails.
     with _listening(settings.host, settings.port) as listener, opened(settings, encoder) as parts:
         _check_reach(settings.host, parts)
         app = _build(settings, lambda: nullcontext(parts))
+        configure_logs(settings.log_form, settings.log_level)
+        sys.setswitchinterval(_SWITCH_S)
         config = uvicorn.Config(
             app,
             host=settings.host,
             port=settings.port,
-            timeout_graceful_shutdown=_GRACE_S,
+            http=Connection,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=settings.stop_grace_s,
             server_header=False,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
         )
-        _Server(config).run(sockets=[listener])
+        _Server(config, parts.events.end).run(sockets=[listener])
 
 
 def _listening(host: str, port: int) -> socket:
@@ -112,6 +153,9 @@ def _build(settings: Settings, open_parts: Callable[[], AbstractContextManager[P
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_parts() as parts:
             app.state.parts = parts
+            # Else forty slow requests would keep even a probe from its answer.
+            threads = to_thread.current_default_thread_limiter()
+            threads.total_tokens = settings.max_open_requests + _SPARE_THREADS
             yield
 
     app = DescribedApp(
@@ -124,22 +168,41 @@ def _build(settings: Settings, open_parts: Callable[[], AbstractContextManager[P
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_request_bytes,
+        timeout_s=settings.body_timeout_s,
+        intake=Intake(settings.max_open_requests, settings.max_open_bytes),
+    )
+    app.add_middleware(Attendance, limit_s=settings.request_timeout_s)
     add_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(metrics_router(settings.metrics_open))
+    app.include_router(web_router())
     return app
 
 
 class _Server(uvicorn.Server):
-    """Prints where it serves, and ends quietly on a signal, so that ``serve`` closes what it opened."""
+    """Prints where it serves, and ends quietly on a signal, so that ``serve`` closes what it opened.
+
+    Args:
+        config: Uvicorn's.
+        end_streams: Called at a signal: an answer without an end would keep the server from ending.
+    """
+
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            print(f"PECA serves at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+            scheme = "https" if self.config.is_ssl else "http"
+            print(f"PECA serves at {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+        self._end_streams()

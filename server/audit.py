@@ -16,6 +16,7 @@ from index.files import PRIVATE, make_folder, sync_folder
 from server.access import Caller
 from server.chain import Link, Record, RecordBroken, read_record, sealed
 from server.errors import StorageUnavailable
+from server.metrics import Stage, timed
 
 FILE_NAME = "audit.jsonl"
 HEAD_NAME = "audit.head"
@@ -30,17 +31,24 @@ class Action(StrEnum):
     SEARCH = "search"
     VERDICT = "verdict"
     DELETE = "delete"
+    RELOAD = "reload"
     READ = "read"
     KEYS = "keys"
+    SESSION = "session"
+    WATCHLIST = "watchlist"
+    HIT = "hit"
     RECOVERY = "recovery"
 
 
 class AuditLog:
     """The append-only log of a data folder; safe to call from several threads and processes.
 
+    Records of several threads are written one after another and forced to the disk together: who comes
+    while the disk works waits for its next turn, which takes all that was written by then.
+
     ``audit.head`` holds the link of the last record, so that a log that lost its end is noticed. It is
-    written after the record and not flushed by itself: after a power cut it may name an earlier record,
-    never one that the log has not.
+    written once the record is on the disk and not flushed by itself: after a power cut it may name an
+    earlier record, never one that the log has not.
 
     Raises:
         StorageUnavailable: The files cannot be opened.
@@ -49,7 +57,9 @@ class AuditLog:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
         self._lock = Lock()
-        self._end = -1
+        self._disk = Lock()
+        self._end = self._durable = -1
+        self._turn = _Turn()
         self._link = Link(0, "")
         try:
             make_folder(folder)
@@ -77,10 +87,13 @@ class AuditLog:
         ended_at = datetime.now(UTC)
         told = {"action": action, "ended_at": ended_at.isoformat(), **_who(caller, ended_at), **facts}
         try:
-            with self._alone():
-                self._resume()
-                self._write(told)
-                return self._link
+            with timed(Stage.AUDIT):
+                with self._alone():
+                    self._resume()
+                    self._write(told)
+                    link, turn = self._link, self._turn
+                self._force(turn)
+                return link
         except OSError as error:
             raise StorageUnavailable(f"the audit log {self.path} cannot be written: {error}") from error
 
@@ -93,7 +106,9 @@ class AuditLog:
         try:
             with self._alone():
                 self._resume()
-                return self._link
+                link, turn = self._link, self._turn
+            self._force(turn)
+            return link
         except OSError as error:
             raise StorageUnavailable(f"the audit log {self.path} cannot be read: {error}") from error
 
@@ -119,7 +134,7 @@ class AuditLog:
             return
         torn = self._cut_torn_line()
         self._link = self._standing()
-        self._end = os.fstat(self._file).st_size
+        self._end = self._durable = os.fstat(self._file).st_size
         if torn:
             now = datetime.now(UTC).isoformat()
             self._write({"action": Action.RECOVERY, "began_at": now, "ended_at": now, "torn": torn})
@@ -139,17 +154,45 @@ class AuditLog:
         return head
 
     def _write(self, facts: Record) -> None:
+        """Put a record at the end; it is in the file, and not yet on the disk."""
         line, link = sealed(facts, self._link)
         start, self._end = os.fstat(self._file).st_size, -1
         try:
             if os.write(self._file, line + b"\n") != len(line) + 1:
                 raise OSError("the disk took only a part of the line")
-            os.fsync(self._file)
         except OSError:
             os.ftruncate(self._file, start)
             raise
-        os.pwrite(self._head, head_bytes(link), 0)
         self._end, self._link = start + len(line) + 1, link
+
+    def _force(self, turn: "_Turn") -> None:
+        """Wait until the records of ``turn`` are on the disk; the first who comes takes all of them there."""
+        with self._disk:
+            if not turn.over:
+                with self._lock:
+                    self._turn, end, link = _Turn(), self._end, self._link
+                try:
+                    os.fsync(self._file)
+                except OSError as error:
+                    turn.failure = error
+                turn.over = True
+                with self._alone():
+                    self._give_up(turn.failure) if turn.failure else self._confirm(end, link)
+        if turn.failure is not None:
+            raise turn.failure
+
+    def _confirm(self, end: int, link: Link) -> None:
+        """Note that the file up to ``end`` is on the disk; another process that wrote since did so too."""
+        self._durable = max(self._durable, end)
+        if os.fstat(self._file).st_size == self._end:
+            os.pwrite(self._head, head_bytes(link), 0)
+
+    def _give_up(self, failure: OSError) -> None:
+        """Take off what the disk refused, with what was written since: a later try may not bring it there."""
+        if os.fstat(self._file).st_size == self._end:
+            os.ftruncate(self._file, self._durable)
+        self._turn.failure, self._turn.over = failure, True
+        self._turn, self._end = _Turn(), -1
 
     def _cut_torn_line(self) -> str:
         """Take off what a power cut left of a line: it was never acknowledged, and is kept in a record."""
@@ -188,6 +231,13 @@ class AuditLog:
         for start in range(0, size, _BLOCK):
             digest.update(os.pread(self._file, min(_BLOCK, size - start), start))
         return digest.hexdigest()
+
+
+class _Turn:
+    """Records that go to the disk together."""
+
+    over = False
+    failure: OSError | None = None
 
 
 def read_head(path: Path) -> Link | None:

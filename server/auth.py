@@ -1,4 +1,4 @@
-"""Who may ask: the API key of a request, its rate and its role, checked before the body is read."""
+"""Who may ask: the key or session of a request, its rate and its role, checked before the body is read."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
@@ -6,19 +6,28 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 
-from server.access import GRANTS, Caller, Permission, Role
+from server.access import GRANTS, Caller, Holder, Permission, Role
 from server.errors import KeyMissing
-from server.parts import parts_of
+from server.parts import Parts, parts_of
+from server.sessions import COOKIE, CSRF_HEADER
 
 API_KEY_HEADER = "X-API-Key"
 _PERMISSION = "x-peca-permission"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-# They only describe the two headers in the OpenAPI document; KeyedRoute decides.
+# They only describe headers and cookie in the OpenAPI document; KeyedRoute decides.
 _DESCRIBED = [
     Security(HTTPBearer(auto_error=False, description="The API key as a bearer token.")),
     Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="The API key.")),
+    Security(
+        APIKeyCookie(
+            name=COOKIE,
+            auto_error=False,
+            description=f"A browser's session (POST /session); any method but GET also needs {CSRF_HEADER}.",
+        )
+    ),
 ]
 
 
@@ -36,8 +45,9 @@ class KeyedRoute(APIRoute):
         async def handle_keyed(request: Request) -> Response:
             began_at = datetime.now(UTC)
             parts = await parts_of(request)
-            holder = parts.keys.holder(offered_key(request.headers))
+            holder = admitted(request, parts)
             parts.rates.take(holder)
+            holder.check_gallery(parts.settings.gallery_name)
             holder.check(permission)
             request.state.caller = Caller(holder, began_at)
             return await handle(request)
@@ -63,21 +73,39 @@ TheCaller = Annotated[Caller, Depends(caller_of)]
 
 
 def keyed_router(tag: str) -> APIRouter:
-    """A router whose every route asks for a key."""
+    """A router whose every route asks for a key or a session."""
     return APIRouter(route_class=KeyedRoute, dependencies=_DESCRIBED, tags=[tag])
 
 
-def offered_key(headers: Mapping[str, str]) -> str:
-    """The key in ``Authorization: Bearer`` or ``X-API-Key``; the first wins.
+def admitted(request: Request, parts: Parts, *, used: bool = True) -> Holder:
+    """Who asks: by the key in a header, else by the session of a cookie.
+
+    Args:
+        request: Its body is not read.
+        parts: Of the server.
+        used: A session's idle time counts anew from here.
 
     Raises:
-        KeyMissing: Neither header carries one.
+        KeyMissing: It carries neither.
+        KeyRefused, SessionEnded: What it carries is not taken, or not any more.
+        CsrfRefused: It comes by cookie, may change something, and lacks the session's token.
     """
+    if key := offered_key(request.headers):
+        return parts.keys.holder(key)
+    token = request.cookies.get(COOKIE)
+    if not token:
+        raise KeyMissing(
+            f"expected an API key as `Authorization: Bearer KEY` or `{API_KEY_HEADER}: KEY`, or the cookie "
+            "of POST /session; got none"
+        )
+    session = parts.sessions.session(token, used=used)
+    if request.method not in _SAFE_METHODS:
+        session.check_csrf(request.headers.get(CSRF_HEADER, ""))
+    return session.holder
+
+
+def offered_key(headers: Mapping[str, str]) -> str:
+    """The key in ``Authorization: Bearer`` or ``X-API-Key``, the first where there are two; may be empty."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
-    key = bearer or headers.get(API_KEY_HEADER, "").strip()
-    if not key:
-        raise KeyMissing(
-            f"expected an API key as `Authorization: Bearer KEY` or `{API_KEY_HEADER}: KEY`, got none"
-        )
-    return key
+    return bearer or headers.get(API_KEY_HEADER, "").strip()

@@ -4,7 +4,9 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.preprocess import open_image
+from PIL import Image
+
+from exporter.preprocess import FORMATS, open_image
 from index.files import make_folder, sync_folder, sync_folders, write_file
 from index.images import DRAFTS_NAME, image_path, remove_drafts
 from server.errors import StorageUnavailable
@@ -13,10 +15,11 @@ from server.settings import LARGEST_IMAGE_PIXELS
 THUMBNAIL_HEIGHT = 256
 THUMBNAIL_MAX_WIDTH = 1024
 _QUALITY = 85
+_SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif"}
 
 
 class ImageStore:
-    """Image files under a folder, as they came; safe to call from several threads.
+    """Image files under a folder, each as it is given; safe to call from several threads.
 
     Args:
         folder: Of one store at a time; drafts that a power cut left in it are removed.
@@ -50,7 +53,7 @@ class ImageStore:
             raise StorageUnavailable(f"image files cannot be written under {self.folder}: {error}") from error
 
     def read(self, image_id: str) -> bytes | None:
-        """The file of an image as it came, or ``None``.
+        """The file of an image, or ``None``.
 
         Raises:
             StorageUnavailable: The file is there and cannot be read.
@@ -96,3 +99,9 @@ def thumbnail(data: bytes) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
+
+
+def suffix(data: bytes) -> str:
+    """What the name of a stored image's file ends in, without the dot."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return _SUFFIXES[image.format or ""]

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from index.errors import InvalidInput
-from server.access import Role
+from server.access import Caller, Role
 from server.audit import Action, AuditLog
+from server.errors import KeyNameTaken, KeyUnknown, LastAdminKey
 from server.keys import FILE_NAME, StoredKey, new_key, read_keys, write_keys
 from server.schemas import validation_errors
 
@@ -23,17 +24,19 @@ class KeyRing:
 
     Args:
         folder: The data folder.
+        caller: Who changes them over HTTP; ``None`` for the user of this process.
 
     Raises:
         InvalidInput: There is no such folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, caller: Caller | None = None) -> None:
         if not folder.is_dir():
             raise InvalidInput(
                 f"there is no data folder {folder}; name the server's, or start the server once to make it"
             )
         self._folder = folder
+        self._caller = caller
 
     def stored(self) -> list[StoredKey]:
         """All keys, the revoked ones too; none where the folder has no key file yet."""
@@ -45,6 +48,7 @@ class KeyRing:
         role: Role,
         *,
         camera_ids: Collection[str] | None = None,
+        galleries: Collection[str] | None = None,
         expires_at: datetime | None = None,
         requests_per_minute: int | None = None,
     ) -> tuple[str, StoredKey]:
@@ -55,6 +59,7 @@ class KeyRing:
                 stay those of one holder each.
             role: What it is for.
             camera_ids: The only cameras that it may touch; ``None`` for all.
+            galleries: The only galleries, by name, whose servers take it; ``None`` for all.
             expires_at: From when on it is refused; ``None`` for never.
             requests_per_minute: Its own rate limit; ``None`` for the server's.
 
@@ -62,18 +67,20 @@ class KeyRing:
             The key in clear, which cannot be had again, and as it is stored.
 
         Raises:
-            InvalidInput: The name is taken, or a limit is not one.
+            KeyNameTaken: The name is taken.
+            InvalidInput: A limit is not one.
             StorageUnavailable: The keys or the audit log cannot be written.
         """
         with self._alone():
             keys = self.stored()
             if any(stored.name == name for stored in keys):
-                raise InvalidInput(
+                raise KeyNameTaken(
                     f"the name {name!r} is taken, or was by a revoked key, and stands in the audit log; "
                     "choose another, or rotate that key"
                 )
             limits = {
                 "camera_ids": None if camera_ids is None else frozenset(camera_ids),
+                "galleries": None if galleries is None else frozenset(galleries),
                 "expires_at": _to_come(expires_at),
                 "requests_per_minute": requests_per_minute,
             }
@@ -81,22 +88,46 @@ class KeyRing:
             self._change([*keys, stored], "create", stored)
         return key, stored
 
-    def revoke(self, name: str) -> list[StoredKey]:
+    def revoke(self, name: str, *, force: bool = False) -> list[StoredKey]:
         """Refuse the keys of ``name`` from now on.
+
+        Args:
+            name: The holder.
+            force: Even where no admin key would be left.
 
         Returns:
             What was revoked.
 
         Raises:
             InvalidInput: The name holds no key that could be revoked.
+            LastAdminKey: No admin key would be left.
             StorageUnavailable: The keys or the audit log cannot be written.
         """
         with self._alone():
-            now = datetime.now(UTC)
             keys, live = self._of(name)
-            revoked = [key.model_copy(update={"revoked_at": now}) for key in live]
-            self._change([*(key for key in keys if key not in live), *revoked], "revoke", *revoked)
-        return revoked
+            return self._revoke(keys, live, force)
+
+    def revoke_one(self, key_id: str) -> StoredKey:
+        """Refuse one key from now on; others of the same name are still taken.
+
+        Raises:
+            KeyUnknown: There is no such key, or it was revoked before.
+            LastAdminKey: No admin key would be left.
+            StorageUnavailable: The keys or the audit log cannot be written.
+        """
+        with self._alone():
+            return self._revoke(self.stored(), [self.live(key_id)], force=False)[0]
+
+    def live(self, key_id: str) -> StoredKey:
+        """The key of this id.
+
+        Raises:
+            KeyUnknown: There is none that was not revoked.
+        """
+        found = [key for key in self.stored() if key.key_id == key_id and key.revoked_at is None]
+        if not found:
+            raise KeyUnknown(f"this server has no key {key_id!r} in use; GET /keys lists them")
+        return found[0]
 
     def rotate(self, name: str, overlap: timedelta = timedelta()) -> tuple[str, StoredKey]:
         """Replace the key of ``name`` by a new one with the same role, limits and expiry.
@@ -118,11 +149,23 @@ class KeyRing:
             newest = max(live, key=lambda key: key.created_at)
             if not newest.usable(now):
                 raise InvalidInput(f"the key of {name!r} has expired; create one under another name")
-            kept = newest.model_dump(include={"camera_ids", "expires_at", "requests_per_minute"})
+            kept = newest.model_dump(include={"camera_ids", "galleries", "expires_at", "requests_per_minute"})
             key, stored = _made(name, newest.role, kept)
             old = [_ended(one, now + overlap) if overlap else _revoked(one, now) for one in live]
             self._change([*(one for one in keys if one not in live), *old, stored], "rotate", stored)
         return key, stored
+
+    def _revoke(self, keys: list[StoredKey], live: list[StoredKey], force: bool) -> list[StoredKey]:
+        now = datetime.now(UTC)
+        revoked = [_revoked(key, now) for key in live]
+        left = [key for key in keys if key not in live]
+        if not force and _admins(keys, now) and not _admins(left, now):
+            raise LastAdminKey(
+                f"no admin key would be left without that of {live[0].name!r}; make another first "
+                "(peca keys create NAME --role admin), or on the server's machine: peca keys revoke --force"
+            )
+        self._change([*left, *revoked], "revoke", *revoked)
+        return revoked
 
     def _of(self, name: str) -> tuple[list[StoredKey], list[StoredKey]]:
         """All keys, and those of ``name`` that were not revoked."""
@@ -136,7 +179,8 @@ class KeyRing:
     def _change(self, keys: list[StoredKey], change: str, *changed: StoredKey) -> None:
         with closing(AuditLog(self._folder)) as audit:
             told = [key.as_json() for key in changed]
-            audit.append(Action.KEYS, os_user=os_user(), change=change, keys=told)
+            who = {"os_user": os_user()} if self._caller is None else {}
+            audit.append(Action.KEYS, self._caller, change=change, keys=told, **who)
         write_keys(self._folder, keys)
 
     @contextmanager
@@ -166,6 +210,11 @@ def _made(name: str, role: Role, limits: dict[str, Any]) -> tuple[str, StoredKey
         # Pydantic puts a prefix before what the model's own check says.
         told = [": ".join(filter(None, one.values())).removeprefix("Value error, ") for one in errors]
         raise InvalidInput(f"the key cannot be made: {'; '.join(told)}") from None
+
+
+def _admins(keys: Collection[StoredKey], now: datetime) -> int:
+    """How many of the keys are of an admin, and taken at ``now``."""
+    return sum(key.role is Role.ADMIN and key.usable(now) for key in keys)
 
 
 def _to_come(moment: datetime | None) -> datetime | None:

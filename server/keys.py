@@ -32,6 +32,7 @@ class StoredKey(BaseModel):
         created_at: When it was made.
         role: What it is for; a file of an earlier version, which knew no roles, holds admin keys.
         camera_ids: The only cameras that it may touch; ``None`` for all.
+        galleries: The only galleries, by name, whose servers take it; ``None`` for all.
         requests_per_minute: Its own rate limit; ``None`` for the server's.
         expires_at: From when on it is refused; ``None`` for never.
         revoked_at: When it was revoked; it stays in the file, so that its name is not given again.
@@ -44,6 +45,7 @@ class StoredKey(BaseModel):
     created_at: AwareDatetime
     role: Role = Role.ADMIN
     camera_ids: frozenset[CameraId] | None = Field(default=None, min_length=1)
+    galleries: frozenset[Label] | None = Field(default=None, min_length=1)
     requests_per_minute: int | None = Field(default=None, ge=1)
     expires_at: AwareDatetime | None = None
     revoked_at: AwareDatetime | None = None
@@ -62,7 +64,9 @@ class StoredKey(BaseModel):
     @property
     def holder(self) -> Holder:
         """Who holds it."""
-        return Holder(self.name, self.key_id, self.role, self.camera_ids, self.requests_per_minute)
+        return Holder(
+            self.name, self.key_id, self.role, self.camera_ids, self.requests_per_minute, self.galleries
+        )
 
     def usable(self, now: datetime) -> bool:
         """Whether a server takes it at ``now``."""
@@ -126,15 +130,24 @@ class KeyStore:
             KeyRefused: No such key, or not any more; every stored one was compared, whichever matches.
             StorageUnavailable: The keys cannot be read.
         """
-        offered, now = _sha256(key), datetime.now(UTC)
-        matching = [stored for stored in self.keys if hmac.compare_digest(stored.sha256, offered)]
+        return self.stored(sha256_of_key(key)).holder
+
+    def stored(self, sha256: str) -> StoredKey:
+        """The key of this SHA-256, where it is taken now.
+
+        Raises:
+            KeyRefused: No such key, or not any more; every stored one was compared, whichever matches.
+            StorageUnavailable: The keys cannot be read.
+        """
+        now = datetime.now(UTC)
+        matching = [stored for stored in self.keys if hmac.compare_digest(stored.sha256, sha256)]
         if not matching:
             raise KeyRefused(
                 "this API key is not one of this server's; check it, or ask its operator for one"
             )
         if not matching[0].usable(now):
             raise KeyRefused("this API key has expired or was revoked; ask the server's operator for another")
-        return matching[0].holder
+        return matching[0]
 
     def usable(self) -> int:
         """How many keys the server takes now."""
@@ -184,7 +197,9 @@ def new_key(name: str, role: Role, **limits: Any) -> tuple[str, StoredKey]:
         ValidationError: The name or the limits are not such.
     """
     key = PREFIX + secrets.token_urlsafe(32)
-    return key, StoredKey(name=name, sha256=_sha256(key), created_at=datetime.now(UTC), role=role, **limits)
+    return key, StoredKey(
+        name=name, sha256=sha256_of_key(key), created_at=datetime.now(UTC), role=role, **limits
+    )
 
 
 def read_keys(folder: Path) -> list[StoredKey]:
@@ -222,5 +237,6 @@ def _unreadable(path: Path, error: Exception) -> StorageUnavailable:
     )
 
 
-def _sha256(key: str) -> str:
+def sha256_of_key(key: str) -> str:
+    """The SHA-256 of a key in clear, as it is stored."""
     return hashlib.sha256(key.encode()).hexdigest()

@@ -1,77 +1,187 @@
-"""How much of a request is read."""
+"""How much is read: of one request, of all that are open, and for how long."""
 
 import asyncio
+import os
 from contextlib import suppress
+from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.problems import BODY_TOO_LARGE, problem_response
+from server.metrics import OPEN_BYTES, OPEN_REQUESTS
+from server.problems import BODY_TOO_LARGE, SERVER_BUSY, problem_response
 
+# Of searches, beside those of ingest's own threads: a decoded picture may take a hundred times its file.
+DECODING = BoundedSemaphore(os.cpu_count() or 1)
 _DISCARD_LIMIT_S = 1.0
+_RETRY = {"Retry-After": "1"}
+
+
+@dataclass(slots=True)
+class Intake:
+    """The requests with a body that are in work, and the bytes that were read of them.
+
+    Attributes:
+        max_requests: Most at once.
+        max_bytes: Most of all of them together; a request that is alone always fits.
+    """
+
+    max_requests: int
+    max_bytes: int
+    requests: int = 0
+    bytes: int = 0
+
+    def full(self) -> str | None:
+        """Why no further request is taken now."""
+        if self.requests >= self.max_requests:
+            return f"{self.requests} requests are in work, as many as this server takes; try again soon"
+        return None
+
+    def overfull(self) -> str | None:
+        """Why no more is read of a request now."""
+        if self.bytes > self.max_bytes and self.requests > 1:
+            return (
+                f"{self.bytes:,} bytes of requests are in work, as many as this server takes; try again soon"
+            )
+        return None
+
+    def change(self, requests: int = 0, size: int = 0) -> None:
+        """Count what came or went."""
+        self.requests += requests
+        self.bytes += size
+        OPEN_REQUESTS.set(self.requests)
+        OPEN_BYTES.set(self.bytes)
 
 
 class BodyLimit:
-    """ASGI middleware that refuses a body beyond ``max_bytes``, by its length or while it comes in.
+    """ASGI middleware that refuses a body that is too large, too slow, or one too many.
 
     Many clients look for an answer only once their body is sent, so a body that is not far beyond the
     limit is thrown away as it comes, within bounds of bytes and time, and then refused. An answer that
     leaves before the body came to its end closes the connection.
+
+    Args:
+        app: What it guards.
+        max_bytes: Most of one body.
+        timeout_s: A body that is not here by then is not waited for.
+        intake: What all requests may take together.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, intake: Intake) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body counted."""
-        if scope["type"] != "http":
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        announced = headers.get("content-length", "0")
-        unread = announced != "0" or "transfer-encoding" in headers
-        received = 0
+        body = _Body(self, headers, receive, send)
+        if (busy := self._intake.full()) is not None:
+            await body.read_off(self._max_bytes)
+            response = problem_response(SERVER_BUSY.problem(busy), _RETRY)
+            await response(scope, receive, body.send)
+            return
+        self._intake.change(requests=1)
+        try:
+            if await body.refuse_by_length():
+                response = problem_response(BODY_TOO_LARGE.problem(self.too_large()))
+                await response(scope, receive, body.send)
+            else:
+                await self._app(scope, body.receive, body.send)
+        finally:
+            self._intake.change(-1, -body.received)
 
-        async def receive_counted() -> Message:
-            nonlocal received, unread
-            message = await receive()
-            received += len(message.get("body", b""))
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                unread = False
-            if received > self._max_bytes:
-                if unread:
-                    unread = not await _discard(receive, self._max_bytes // 4)
-                raise HTTPException(413, self._detail())
-            return message
-
-        async def send_closing(message: Message) -> None:
-            if unread and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        if announced.isdecimal() and int(announced) > self._max_bytes:
-            # A client that asks first (Expect) has sent nothing yet.
-            if int(announced) <= 2 * self._max_bytes and "expect" not in headers:
-                unread = not await _discard(receive, int(announced))
-            response = problem_response(BODY_TOO_LARGE.problem(self._detail()))
-            await response(scope, receive_counted, send_closing)
-        else:
-            await self._app(scope, receive_counted, send_closing)
-
-    def _detail(self) -> str:
+    def too_large(self) -> str:
+        """What is said of a body beyond the limit."""
         return f"expected a body of at most {self._max_bytes:,} bytes; send less at once"
 
+    async def check(self, body: "_Body") -> None:
+        """Refuse a body as it comes in.
 
-async def _discard(receive: Receive, at_most: int) -> bool:
-    """Throw away what still comes of a body, within bounds; whether it came to its end."""
-    left = at_most
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_LIMIT_S):
-            while left >= 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return True
-    return False
+        Raises:
+            HTTPException: It is beyond a limit; no other error passes the reading of a form.
+        """
+        if body.received > self._max_bytes:
+            await body.read_off(self._max_bytes // 4)
+            raise HTTPException(413, self.too_large())
+        if (busy := self._intake.overfull()) is not None:
+            await body.read_off(self._max_bytes // 4)
+            raise HTTPException(429, busy, _RETRY)
+
+    @property
+    def max_bytes(self) -> int:
+        """Most of one body."""
+        return self._max_bytes
+
+    def count(self, size: int) -> None:
+        """Count bytes that were read."""
+        self._intake.change(size=size)
+
+    def ends_at(self) -> float:
+        """When a body that begins now must be here, on the event loop's clock."""
+        return asyncio.get_running_loop().time() + self._timeout_s
+
+    def too_slow(self) -> HTTPException:
+        """What is said of a body that is not here in time."""
+        return HTTPException(408, f"expected the whole body within {self._timeout_s:g} seconds")
+
+
+class _Body:
+    """The body of one request on its way in."""
+
+    def __init__(self, limit: BodyLimit, headers: Headers, receive: Receive, send: Send) -> None:
+        self._limit = limit
+        self._receive = receive
+        self._send = send
+        self._announced = headers.get("content-length", "")
+        self._asks_first = "expect" in headers
+        self._ends_at = limit.ends_at()
+        self._unread = True
+        self.received = 0
+
+    async def receive(self) -> Message:
+        """The next part, counted and in time."""
+        if not self._unread:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._limit.too_slow() from None
+        size = len(message.get("body", b""))
+        self.received += size
+        self._limit.count(size)
+        self._unread = message["type"] == "http.request" and message.get("more_body", False)
+        await self._limit.check(self)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass on a part of the answer; one that comes before the body's end closes the connection."""
+        if self._unread and message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await self._send(message)
+
+    async def refuse_by_length(self) -> bool:
+        """Whether the body is too large by what it announces; it is read off where it is not far beyond."""
+        if not self._announced.isdecimal() or int(self._announced) <= self._limit.max_bytes:
+            return False
+        # A client that asks first has sent nothing yet.
+        if int(self._announced) <= 2 * self._limit.max_bytes and not self._asks_first:
+            await self.read_off(int(self._announced))
+        return True
+
+    async def read_off(self, at_most: int) -> None:
+        """Throw away what still comes, within bounds of bytes and time."""
+        left = at_most
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_LIMIT_S):
+                while self._unread and left >= 0:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    self._unread = message.get("more_body", False)

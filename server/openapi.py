@@ -1,6 +1,7 @@
 """The OpenAPI document: every operation with its problems; ``python -m server.openapi`` prints it."""
 
 import json
+from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -9,9 +10,11 @@ from starlette.types import ASGIApp
 
 from server.headers import SecurityHeaders
 from server.problems import MEDIA_TYPE
+from server.request_log import RequestLog
 from server.schemas import Problem
 
 _REPLACED_SCHEMAS = ("HTTPValidationError", "ValidationError")
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _PROBLEM_ANSWER = {
     "description": "A problem (RFC 9457); its `type` names the kind.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -22,8 +25,8 @@ class DescribedApp(FastAPI):
     """A FastAPI application whose document says that errors are problems, and whose answers are guarded."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The application behind the security headers, which also cover the answers to failures."""
-        return SecurityHeaders(super().build_middleware_stack())
+        """The application behind headers and log, which also cover the answers to failures."""
+        return RequestLog(SecurityHeaders(super().build_middleware_stack()))
 
     def openapi(self) -> dict[str, Any]:
         """The document; FastAPI's own validation answer is replaced, since it is never sent."""
@@ -32,11 +35,34 @@ class DescribedApp(FastAPI):
             for operation in path.values():
                 operation["responses"].pop("422", None)
                 operation["responses"]["default"] = _PROBLEM_ANSWER
+                for parameter in operation.get("parameters", ()):
+                    parameter["schema"] = _without_null(parameter["schema"])
         schemas = document["components"]["schemas"]
+        for form in _forms(document):
+            form["properties"] = {name: _without_null(one) for name, one in form["properties"].items()}
+            form["additionalProperties"] = False  # as server.routes.forms sees to
         for name in _REPLACED_SCHEMAS:
             schemas.pop(name, None)
         schemas["Problem"] = Problem.model_json_schema()
         return document
+
+
+def _forms(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schemas of all forms."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                if kind in _FORMS:
+                    yield document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's or form field's schema as it can be sent: it may be left out, and never be null."""
+    choices = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    if len(choices) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name != "anyOf" and value is not None}
+    return {**choices[0], **rest}
 
 
 def document_text() -> str:

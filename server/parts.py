@@ -3,27 +3,40 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from exporter.bundle import default_bundle
 from exporter.runtime import Encoder, load_encoder
-from index.gallery import Gallery, check_spec, open_gallery
+from index.gallery import Gallery, check_spec, open_gallery, shown_address
 from index.images import FOLDER_NAME
 from server.audit import Action, AuditLog
 from server.batching import EncodingQueue
 from server.errors import ServerStopping
+from server.events import Events
 from server.images import ImageStore
 from server.keys import KeyStore, StoredKey, open_keys
-from server.rates import RateLimit
+from server.rates import RateLimit, SignInLimit
+from server.readiness import Readiness
+from server.services.attending import Attendant, Sender
 from server.services.catalogue import Catalogue
+from server.services.encoder import CurrentEncoder, Reload
+from server.services.export import Export
 from server.services.ingest import Ingest
+from server.services.query_images import QueryImages
 from server.services.removal import Removal
 from server.services.review import Review
 from server.services.search import Search
+from server.services.sign_in import SignIn
+from server.services.watching import Watching
+from server.services.watchlists import Watchlists
+from server.sessions import Sessions
 from server.settings import Settings
 from server.trail import AuditTrail
+from server.watch_store import WatchStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +44,24 @@ class Parts:
     """The parts of a running server."""
 
     settings: Settings
-    encoder: Encoder
+    encoder: CurrentEncoder
+    reload: Reload
     keys: KeyStore
     rates: RateLimit
+    sessions: Sessions
+    sign_ins: SignInLimit
+    sign_in: SignIn
+    watchlists: Watchlists
+    events: Events
+    audit: AuditLog
     catalogue: Catalogue
+    encoding: EncodingQueue
+    readiness: Readiness
     search: Search
     ingest: Ingest
     removal: Removal
     review: Review
+    export: Export
 
 
 @contextmanager
@@ -55,36 +78,61 @@ def opened(
     """
     folder = settings.data_folder
     with ExitStack() as stack:
-        if encoder is None:
-            encoder = load_encoder(settings.encoder or default_bundle(), settings.provider)
+        current = CurrentEncoder(encoder or _load_encoder(settings), partial(_load_encoder, settings))
         if gallery is None:
-            gallery = stack.enter_context(closing(open_gallery(settings.gallery, encoder.spec)))
-        check_spec(gallery.spec, encoder.spec)
-        catalogue = Catalogue(gallery, images or ImageStore(folder / FOLDER_NAME))
+            gallery = stack.enter_context(closing(open_gallery(settings.gallery, current.spec)))
+        check_spec(gallery.spec, current.spec)
         audit = stack.enter_context(closing(AuditLog(folder)))
+        watch_store = stack.enter_context(closing(WatchStore(folder)))
+        events = Events(watch_store)
+        watching = Watching(watch_store, gallery, audit, events, current.spec.encoder)
+        catalogue = Catalogue(gallery, images or ImageStore(folder / FOLDER_NAME), watching)
         trail = stack.enter_context(closing(AuditTrail(folder)))
-        encoding = stack.enter_context(closing(EncodingQueue(encoder, settings.max_waiting_images)))
+        encoding = stack.enter_context(closing(EncodingQueue(current, settings.max_waiting_images)))
         ingest = stack.enter_context(closing(Ingest(catalogue, encoding, settings)))
-        search = Search(catalogue, encoding, audit, settings, encoder.spec.encoder)
+        search = Search(catalogue, encoding, audit, settings, current.spec.encoder)
+        review = Review(audit, trail)
         keys = _open_keys(settings, audit)
         audit.append(
             Action.START,
-            gallery=settings.gallery,
-            encoder=encoder.spec.encoder,
+            gallery=shown_address(settings.gallery),
+            encoder=current.spec.encoder,
             require_case=settings.require_case,
             keys=[key.as_json() for key in keys.keys],
         )
+        sessions = _sessions(settings, keys)
+        queries = QueryImages(encoding, settings)
+        watchlists = Watchlists(
+            watch_store, watching, catalogue, queries, audit, settings, current.spec.encoder
+        )
+        watching.recover()
+        sender = Sender(watch_store, audit, settings)
+        stack.enter_context(closing(Attendant(watch_store, watching, sender, events)))
         yield Parts(
             settings=settings,
-            encoder=encoder,
+            encoder=current,
+            reload=Reload(current, audit),
             keys=keys,
             rates=RateLimit(settings.max_requests_per_minute),
+            sessions=sessions,
+            sign_ins=SignInLimit(settings.sign_ins_per_minute),
+            sign_in=SignIn(sessions, audit),
+            watchlists=watchlists,
+            events=events,
+            audit=audit,
             catalogue=catalogue,
+            encoding=encoding,
+            readiness=Readiness(settings, encoding, catalogue),
             search=search,
             ingest=ingest,
             removal=Removal(catalogue, audit),
-            review=Review(audit, trail),
+            review=review,
+            export=Export(review, catalogue),
         )
+
+
+def _load_encoder(settings: Settings) -> Encoder:
+    return load_encoder(settings.encoder or default_bundle(), settings.provider)
 
 
 def _open_keys(settings: Settings, audit: AuditLog) -> KeyStore:
@@ -96,6 +144,11 @@ def _open_keys(settings: Settings, audit: AuditLog) -> KeyStore:
         # Plain print, since a log or a terminal library may colour, wrap or swallow the line.
         print(f"admin key (shown once): {new_admin_key}", flush=True)
     return keys
+
+
+def _sessions(settings: Settings, keys: KeyStore) -> Sessions:
+    idle, longest = timedelta(minutes=settings.session_idle_minutes), timedelta(hours=settings.session_hours)
+    return Sessions(keys, idle, longest)
 
 
 async def parts_of(request: Request) -> Parts:

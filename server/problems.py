@@ -9,32 +9,64 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from exporter.errors import ImageAnimated, ImageEmpty, ImageRefused, ImageTooLarge, ImageTruncated, NotAnImage
-from index.errors import GalleryUnavailable, InvalidInput, PecaError, UnknownCamera
+from exporter.errors import (
+    BundleInvalid,
+    ImageAnimated,
+    ImageEmpty,
+    ImageRefused,
+    ImageTooLarge,
+    ImageTruncated,
+    NotAnImage,
+)
+from index.errors import (
+    EncoderMismatch,
+    GalleryUnavailable,
+    GalleryUnreachable,
+    InvalidInput,
+    PecaError,
+    UnknownCamera,
+)
 from server.errors import (
     BatchTooLarge,
     CameraRefused,
     CaseMissing,
+    ClientLeft,
+    CsrfRefused,
+    DeadlinePassed,
     EncoderBusy,
+    GalleryRefused,
     ImageBytesExceeded,
     ImageConflict,
     ImageFileMissing,
     ImageUnknown,
     KeyMissing,
+    KeyNameTaken,
     KeyRefused,
+    KeyUnknown,
+    LastAdminKey,
     MetadataMismatch,
+    NotLabelled,
     RateExceeded,
     ResultUnknown,
     RoleRefused,
     SearchUnknown,
     ServerStopping,
+    SessionEnded,
+    SessionMissing,
     StorageUnavailable,
+    StreamsExceeded,
+    WatchlistsExceeded,
+    WatchlistUnknown,
+    WebhookRefused,
 )
+from server.methods import allowed_methods
+from server.metrics import PROBLEMS
 from server.schemas import Problem, validation_errors
 
 MEDIA_TYPE = "application/problem+json"
 _URN = "urn:peca:problem:"
 _TOLD = 5
+_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +90,9 @@ class Kind:
 
 INTERNAL = Kind("internal-error", 500, "The server failed")
 BODY_TOO_LARGE = Kind("body-too-large", 413, "The request body is too large")
+SERVER_BUSY = Kind("server-busy", 429, "The server has too much to do")
+BODY_TOO_SLOW = Kind("body-too-slow", 408, "The request body comes in too slowly")
+MALFORMED = Kind("malformed-body", 400, "The request cannot be read")
 INVALID_REQUEST = Kind("invalid-request", 422, "The request is not as the API asks")
 INVALID_METADATA = Kind("invalid-metadata", 422, "The metadata are not as the API asks")
 UNKNOWN_MODALITY = Kind("unknown-modality", 422, "There is no such modality")
@@ -77,32 +112,52 @@ KINDS: dict[type[PecaError], Kind] = {
     UnknownCamera: Kind("unknown-camera", 422, "There is no such camera"),
     MetadataMismatch: Kind("metadata-mismatch", 422, "The metadata do not match the files"),
     CaseMissing: Kind("case-missing", 422, "A case and a reason are needed"),
+    NotLabelled: Kind("not-labelled", 409, "The gallery's images are not labelled for this"),
+    BundleInvalid: Kind("encoder-invalid", 503, "The encoder cannot be opened"),
+    EncoderMismatch: Kind("encoder-mismatch", 409, "The encoder is not the gallery's"),
     SearchUnknown: Kind("search-unknown", 404, "There is no such search"),
     ResultUnknown: Kind("result-unknown", 404, "The search did not show this image"),
+    WatchlistUnknown: Kind("watchlist-unknown", 404, "There is no such watchlist"),
+    WatchlistsExceeded: Kind("watchlists-exceeded", 409, "There are too many watchlists"),
+    WebhookRefused: Kind("webhook-refused", 422, "The webhook's address is refused"),
+    StreamsExceeded: Kind("streams-exceeded", 429, "Too many event streams are open"),
     BatchTooLarge: Kind("batch-too-large", 413, "The batch holds too many images"),
     InvalidInput: INVALID_REQUEST,
     KeyMissing: Kind("key-missing", 401, "An API key is needed"),
     KeyRefused: Kind("key-refused", 401, "The API key is not known"),
     RoleRefused: Kind("role-refused", 403, "The key's role does not permit this"),
     CameraRefused: Kind("camera-refused", 403, "The key is not for this camera"),
+    GalleryRefused: Kind("gallery-refused", 403, "The key is not for this gallery"),
+    SessionEnded: Kind("session-ended", 401, "The session has ended"),
+    SessionMissing: Kind("session-missing", 404, "There is no session"),
+    CsrfRefused: Kind("csrf-refused", 403, "The CSRF token is missing or wrong"),
+    KeyUnknown: Kind("key-unknown", 404, "There is no such key"),
+    KeyNameTaken: Kind("key-name-taken", 409, "The name is taken"),
+    LastAdminKey: Kind("last-admin-key", 409, "It is the last admin key"),
     RateExceeded: Kind("rate-exceeded", 429, "The key asks too often"),
     EncoderBusy: Kind("encoder-busy", 429, "Too many images wait for the encoder"),
+    DeadlinePassed: Kind("deadline-passed", 503, "The request took too long"),
+    ClientLeft: Kind("client-left", 499, "The client left"),
     ServerStopping: Kind("server-stopping", 503, "The server is stopping"),
     StorageUnavailable: Kind("storage-unavailable", 503, "The data folder cannot be used now"),
+    GalleryUnreachable: Kind("gallery-unreachable", 503, "The gallery's server does not answer"),
     GalleryUnavailable: Kind("gallery-unavailable", 503, "The gallery cannot be used now"),
     PecaError: INTERNAL,
 }
 
 HTTP_KINDS: dict[int, Kind] = {
-    400: Kind("malformed-body", 400, "The request body cannot be read"),
+    400: MALFORMED,
     404: Kind("route-unknown", 404, "There is no such route"),
     405: Kind("method-not-allowed", 405, "The route does not take this method"),
+    408: BODY_TOO_SLOW,
     413: BODY_TOO_LARGE,
+    429: SERVER_BUSY,
 }
 
 _CHALLENGES: dict[type[PecaError], str] = {
     KeyMissing: "Bearer",
     KeyRefused: 'Bearer error="invalid_token"',
+    SessionEnded: "Bearer",
     RoleRefused: 'Bearer error="insufficient_scope"',
 }
 
@@ -116,6 +171,7 @@ def problem_of(error: PecaError) -> Problem:
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     """The answer that carries ``problem``."""
+    PROBLEMS.labels(problem.type.removeprefix(_URN)).inc()
     content = problem.model_dump(mode="json")
     return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
 
@@ -134,16 +190,17 @@ async def _on_peca_error(_: Request, error: PecaError) -> JSONResponse:
 
 def _headers(error: PecaError) -> dict[str, str]:
     """What else a client needs to act on ``error``."""
-    if isinstance(error, EncoderBusy | RateExceeded):
+    if isinstance(error, EncoderBusy | DeadlinePassed | RateExceeded | StreamsExceeded | GalleryUnreachable):
         return {"Retry-After": str(error.retry_after_s)}
     challenge = _CHALLENGES.get(type(error))
     return {} if challenge is None else {"WWW-Authenticate": challenge}
 
 
 async def _on_validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
-    errors = validation_errors(list(error.errors()))
+    found = list(error.errors())
+    errors = validation_errors(found[:_LISTED])
     told = [f"{one['at']}: {one['message']}" for one in errors[:_TOLD]]
-    detail = "; ".join(told) + (f"; and {len(errors) - _TOLD} more" if len(errors) > _TOLD else "")
+    detail = "; ".join(told) + (f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else "")
     return problem_response(_validation_kind(error).problem(detail, errors=errors))
 
 
@@ -163,7 +220,10 @@ async def _on_http_exception(request: Request, error: HTTPException) -> JSONResp
     detail = (
         f"got {request.method} {request.url.path}; see the API's routes" if said_nothing else error.detail
     )
-    return problem_response(kind.problem(detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(allowed_methods(request.app.routes, request.scope))
+    return problem_response(kind.problem(detail), headers)
 
 
 async def _on_failure(_: Request, __: Exception) -> JSONResponse:

@@ -1,12 +1,15 @@
-"""How often a key may ask."""
+"""How often a key may ask, and how often an address may try to sign in."""
 
 import math
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address, ip_network
 from threading import Lock
 
 from server.access import Holder
 from server.errors import RateExceeded
+
+_MOST_ADDRESSES = 10_000
 
 
 class RateLimit:
@@ -19,9 +22,7 @@ class RateLimit:
 
     def __init__(self, requests_per_minute: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._default = requests_per_minute
-        self._clock = clock
-        self._lock = Lock()
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets = _Buckets(clock)
 
     def take(self, holder: Holder) -> None:
         """Count one request of ``holder``.
@@ -30,16 +31,62 @@ class RateLimit:
             RateExceeded: It comes too soon; it is not counted.
         """
         most = holder.requests_per_minute or self._default
-        if most is None:
-            return
+        if most is not None and (wait_s := self._buckets.take(holder.key_id, most)):
+            raise RateExceeded(
+                f"the key of {holder.name!r} may ask {most} times a minute, and has", retry_after_s=wait_s
+            )
+
+
+class SignInLimit:
+    """A token bucket a client's address, whether its attempts succeed or fail.
+
+    Args:
+        attempts_per_minute: Of one IPv4 address, or of one IPv6 network of 64 bits.
+        clock: Seconds, always forward.
+    """
+
+    def __init__(self, attempts_per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = attempts_per_minute
+        self._buckets = _Buckets(clock)
+
+    def take(self, address: str) -> None:
+        """Count one attempt.
+
+        Raises:
+            RateExceeded: It comes too soon; it is not counted.
+        """
+        if wait_s := self._buckets.take(_network(address), self._most):
+            raise RateExceeded(
+                f"an address may try to sign in {self._most} times a minute, and this one has",
+                retry_after_s=wait_s,
+            )
+
+
+class _Buckets:
+    """Tokens by name; a bucket that is full again is forgotten where there are too many."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def take(self, name: str, per_minute: int) -> int:
+        """Take a token; 0 where there was one, else the whole seconds until there is one again."""
         now = self._clock()
         with self._lock:
-            left, then = self._buckets.get(holder.key_id, (float(most), now))
-            left = min(float(most), left + (now - then) * most / 60)
+            if len(self._left) >= _MOST_ADDRESSES:
+                self._left = {name: kept for name, kept in self._left.items() if now - kept[1] < 60}
+            left, then = self._left.get(name, (float(per_minute), now))
+            left = min(float(per_minute), left + (now - then) * per_minute / 60)
             enough = left >= 1
-            self._buckets[holder.key_id] = (left - enough, now)
-        if not enough:
-            raise RateExceeded(
-                f"the key of {holder.name!r} may ask {most} times a minute, and has",
-                retry_after_s=max(1, math.ceil((1 - left) * 60 / most)),
-            )
+            self._left[name] = (left - enough, now)
+        return 0 if enough else max(1, math.ceil((1 - left) * 60 / per_minute))
+
+
+def _network(address: str) -> str:
+    """Where an attempt counts: a home has a whole IPv6 network to ask from."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else address

@@ -1,16 +1,25 @@
 """What goes over the wire: the bodies of requests and answers."""
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from index.space import Modality
 
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
 IMAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}$"
 # No comma, since filters name several cameras with commas between; no blank at either end.
 CAMERA_ID_PATTERN = r"^[^\s,\x00-\x1f\x7f]([^,\x00-\x1f\x7f]{0,198}[^\s,\x00-\x1f\x7f])?$"
+
+
+def _iso(given: object) -> object:
+    """Pydantic would read a number as seconds since 1970: a mistyped year must not be a filter."""
+    if isinstance(given, datetime) or (isinstance(given, str) and _ISO.match(given)):
+        return given
+    raise ValueError("expected an instant in ISO 8601 with its time zone, such as 2026-05-01T18:00:00Z")
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -20,7 +29,7 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("expected an instant between the years 1 and 9999 of UTC") from None
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_in_utc)]
 ImageId = Annotated[str, Field(pattern=IMAGE_ID_PATTERN)]
 CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
 # A name or a note of one line; a control character in it could only mislead who reads a list.
@@ -56,6 +65,20 @@ class ImageMetadata(BaseModel):
     source: Note | None = None
 
 
+class QueryModality(StrEnum):
+    """By which light query images were taken, or that each is judged by its content."""
+
+    VISIBLE = "visible"
+    INFRARED = "infrared"
+    AUTO = "auto"
+
+
+class GroupBy(StrEnum):
+    """What a search shows one result of."""
+
+    TRACK = "track_id"
+
+
 class Image(BaseModel):
     """One image of the gallery."""
 
@@ -69,6 +92,13 @@ class Image(BaseModel):
     thumbnail_url: str = Field(description="Path on this server.")
 
 
+class ImagesAnswer(BaseModel):
+    """A page of the gallery's images, newest first."""
+
+    items: list[Image]
+    next_cursor: str | None = Field(description="Asks for the images before; null where there are none.")
+
+
 class Found(BaseModel):
     """One image that a search found."""
 
@@ -80,6 +110,9 @@ class Found(BaseModel):
     modality: Modality
     person_id: str | None
     track_id: str | None
+    group_size: int = Field(
+        description="With `group_by`, the images of its track that the filters let through; else 1."
+    )
     thumbnail_url: str = Field(description="Path on this server.")
 
 
@@ -92,11 +125,24 @@ class Timings(BaseModel):
     total: float
 
 
+class QueryLight(BaseModel):
+    """By which light a query image was taken."""
+
+    modality: Modality
+    detected: bool = Field(description="Judged by its content, and not said.")
+    confidence: float | None = Field(description="Of the judgement, 0.5 to 1; null where it was said.")
+
+
 class SearchAnswer(BaseModel):
     """The images that a search found, best first."""
 
     search_id: str = Field(description="Stands in the audit log.")
     encoder: str = Field(description="Fingerprint of the encoder that was used.")
+    query_modalities: list[QueryLight] = Field(description="One a query image, in their order.")
+    gallery_modality: Modality = Field(description="Which was searched.")
+    reranked: bool = Field(
+        description="The first are in the order of shared neighbours, so scores need not descend."
+    )
     items: list[Found]
     timings_ms: Timings
 
@@ -136,8 +182,39 @@ class ResultShown(BaseModel):
     rank: int = Field(description="From 1.")
     image_id: str
     score: float = Field(description="Cosine similarity, higher is better.")
+    group_size: int = Field(description="As the search showed it.")
     thumbnail_url: str = Field(description="Path on this server.")
     verdicts: list[VerdictRecord]
+
+
+class QueryRecord(BaseModel):
+    """A query image, as it stands in the audit log."""
+
+    sha256: str | None = Field(description="Of its file; null where a stored image's file was missing.")
+    modality: Modality
+    detected: bool = Field(False, description="Judged by its content, and not said.")
+    confidence: float | None = Field(None, description="Of the judgement, 0.5 to 1.")
+    image_id: str | None = Field(None, description="Of a stored image; null for one that was sent.")
+
+
+class SearchSummary(BaseModel):
+    """A search of the audit log, in a list."""
+
+    search_id: str
+    key: str | None = Field(description="Whose search it was.")
+    began_at: datetime | None = Field(description="UTC.")
+    case: str | None
+    reason: str | None
+    query_modality: Modality = Field(description="Of the first query image.")
+    query_images: int = Field(description="How many images were searched with.")
+    results: int = Field(description="How many results were shown.")
+
+
+class SearchesAnswer(BaseModel):
+    """Searches of the audit log, newest first."""
+
+    items: list[SearchSummary]
+    next_cursor: str | None = Field(description="Asks for the searches before; null where there are none.")
 
 
 class SearchRecord(BaseModel):
@@ -149,11 +226,15 @@ class SearchRecord(BaseModel):
     ended_at: datetime | None = Field(description="UTC.")
     case: str | None
     reason: str | None
-    query_sha256: str = Field(description="Of the query image; the image itself is not kept.")
-    query_modality: Modality
+    query_sha256: str | None = Field(description="Of the first query image; no query image is kept.")
+    query_modality: Modality = Field(description="Of the first query image.")
+    queries: list[QueryRecord] = Field(description="Each query image.")
     filters: dict[str, Any] = Field(description="What the search was narrowed to.")
     limit: int
     score_threshold: float | None
+    group_by: GroupBy | None
+    rerank: bool
+    exact: bool
     encoder: str = Field(description="Fingerprint of the encoder that was used.")
     results: list[ResultShown]
 
@@ -239,6 +320,14 @@ class CamerasAnswer(BaseModel):
     """The cameras that the gallery has images of."""
 
     items: list[Camera]
+
+
+class RemovalAnswer(BaseModel):
+    """What was removed, or would be."""
+
+    count: int = Field(description="How many images.")
+    dry_run: bool = Field(description="Nothing was removed.")
+    cameras: list[Camera] = Field(description="The same images by camera and modality.")
 
 
 class Health(BaseModel):

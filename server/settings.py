@@ -1,11 +1,15 @@
 """What an operator can set: by argument, or by an environment variable ``PECA_`` + the name."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.logs import LogForm, LogLevel
+
 LARGEST_IMAGE_PIXELS = 80_000_000
+MOST_BATCH_IMAGES = 1000
 
 _EMBEDDED = "embedded:"
 
@@ -16,7 +20,7 @@ class Settings(BaseSettings):
     Attributes:
         gallery: Address of the gallery.
         encoder: Folder of the encoder bundle; the one that ships where not given.
-        provider: What runs the encoder: ``auto``, ``cuda`` or ``cpu``.
+        provider: What runs the encoder: ``auto``, or a provider of ``exporter.providers``.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         data_dir: Folder of image files, keys and audit log; see ``data_folder``.
@@ -29,6 +33,26 @@ class Settings(BaseSettings):
         require_case: Refuse a search that names no case or no reason.
         max_requests_per_minute: Most requests a minute of a key without a limit of its own; ``None`` for
             no limit.
+        gallery_name: What this server's gallery is called; a key may be limited to galleries by name.
+        request_timeout_s: A request that is not answered so long after its body came is given up.
+        body_timeout_s: A request body that is not here by then is not waited for.
+        max_open_requests: Most requests with a body that are in work at once.
+        max_open_bytes: Most bytes of them together.
+        min_free_disk_bytes: With less left on the disk the server is not ready and takes no images.
+        stop_grace_s: So long may requests under way take once the server is told to stop.
+        metrics_open: ``GET /metrics`` asks for no key.
+        log_form: How a line of the log is written, ``text`` or ``json``.
+        log_level: From which weight on an event is logged.
+        tls_cert: PEM file of the server's certificate and those that vouch for it; given, the server
+            speaks HTTPS only.
+        tls_key: PEM file of the certificate's key; given with ``tls_cert`` alone.
+        session_idle_minutes: A browser's session that is not used for so long has ended.
+        session_hours: No browser's session lives longer.
+        sign_ins_per_minute: Most attempts to sign in of one address.
+        max_watchlists: Most watchlists that stand at once.
+        max_watchlist_days: No watchlist lives longer; also how long one lives that does not say.
+        webhooks_allow_private: Webhooks may go to addresses that are not public, and over plain HTTP.
+        webhook_attempts: How often a webhook is tried before it is given up, with growing pauses.
     """
 
     model_config = SettingsConfigDict(env_prefix="PECA_", frozen=True, extra="forbid")
@@ -42,11 +66,36 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     max_image_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     max_image_pixels: int = Field(default=40_000_000, ge=1, le=LARGEST_IMAGE_PIXELS)
-    max_batch_images: int = Field(default=256, ge=1, le=1000)
+    max_batch_images: int = Field(default=256, ge=1, le=MOST_BATCH_IMAGES)
     max_search_limit: int = Field(default=500, ge=1, le=10_000)
     max_waiting_images: int = Field(default=1024, ge=1)
     require_case: bool = False
     max_requests_per_minute: int | None = Field(default=None, ge=1)
+    request_timeout_s: float = Field(default=30, gt=0, le=3600)
+    body_timeout_s: float = Field(default=60, gt=0, le=3600)
+    max_open_requests: int = Field(default=128, ge=1, le=1000)
+    max_open_bytes: int = Field(default=512 * 1024 * 1024, ge=1024)
+    min_free_disk_bytes: int = Field(default=512 * 1024 * 1024, ge=0)
+    stop_grace_s: int = Field(default=30, ge=1, le=3600)
+    metrics_open: bool = False
+    log_form: LogForm = LogForm.TEXT
+    log_level: LogLevel = LogLevel.INFO
+    gallery_name: str = Field(default="main", min_length=1, max_length=200)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    session_idle_minutes: int = Field(default=30, ge=1, le=24 * 60)
+    session_hours: int = Field(default=12, ge=1, le=24 * 31)
+    sign_ins_per_minute: int = Field(default=10, ge=1)
+    max_watchlists: int = Field(default=1000, ge=0)
+    max_watchlist_days: int = Field(default=90, ge=1, le=3660)
+    webhooks_allow_private: bool = False
+    webhook_attempts: int = Field(default=12, ge=1, le=30)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key are given together, or neither")
+        return self
 
     @property
     def data_folder(self) -> Path:

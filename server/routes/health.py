@@ -22,8 +22,8 @@ def healthz() -> Health:
 
 @open_router.get("/readyz", summary="Can it serve")
 def readyz(parts: OpenParts) -> Health:
-    """Answers ``ok`` once the encoder is loaded and while the gallery can be read; needs no key."""
-    parts.catalogue.check_readable()
+    """Answers ``ok`` while encoder and gallery work and the disk has room; needs no key."""
+    parts.readiness.check()
     return Health(status="ok")
 
 
@@ -31,7 +31,7 @@ def readyz(parts: OpenParts) -> Health:
 def what_runs(parts: OpenParts) -> Version:
     """The engine's version, the encoder and what runs it, and the gallery's engine; needs no key."""
     return Version(
-        version=_engine_version(),
+        version=engine_version(),
         encoder=parts.encoder.spec.encoder,
         provider=parts.encoder.provider,
         gallery=parts.settings.gallery.partition(":")[0],
@@ -44,7 +44,8 @@ def openapi_document(request: Request) -> JSONResponse:
     return JSONResponse(request.app.openapi())
 
 
-def _engine_version() -> str:
+def engine_version() -> str:
+    """Of the installed distribution."""
     try:
         return version("peca")
     except PackageNotFoundError:

@@ -4,16 +4,30 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import File, Form, Response, UploadFile
-from pydantic import Json
+from fastapi import Depends, File, Form, Response, UploadFile
+from pydantic import Field, Json
 
+from index.records import ImageRecord
 from server.access import Permission
 from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
 from server.problems import problem_of, problem_response
+from server.routes.filters import ONCE, ThePage, TheRemoval, cursor_after, read_cursor
+from server.routes.forms import only_fields
 from server.routes.links import thumbnail_url
-from server.schemas import Counts, Image, ImageMetadata, IngestAnswer, Ingested, Status
+from server.schemas import (
+    Camera,
+    Counts,
+    Image,
+    ImageMetadata,
+    ImagesAnswer,
+    IngestAnswer,
+    Ingested,
+    RemovalAnswer,
+    Status,
+)
 from server.services.ingest import Outcome, Upload
+from server.settings import MOST_BATCH_IMAGES
 
 router = keyed_router("images")
 
@@ -28,15 +42,19 @@ _JPEG: dict[int | str, dict[str, Any]] = {
     status_code=201,
     response_model=IngestAnswer,
     responses={200: {"model": IngestAnswer, "description": "Nothing new was stored."}},
+    dependencies=[Depends(only_fields(("metadata",), ("images",)))],
     openapi_extra=needs(Permission.INGEST),
 )
 def add_images(
     parts: OpenParts,
     caller: TheCaller,
     response: Response,
-    images: Annotated[list[UploadFile], File(description="The image files; their names must be unique.")],
+    images: Annotated[
+        list[UploadFile], File(min_length=1, description="The image files; their names must be unique.")
+    ],
     metadata: Annotated[
-        Json[list[ImageMetadata]], Form(description="A JSON array with one object a file, in any order.")
+        Json[Annotated[list[ImageMetadata], Field(max_length=MOST_BATCH_IMAGES)]],
+        Form(description="A JSON array with one object a file, in any order."),
     ],
 ) -> IngestAnswer | Response:
     """Add a batch; a good file is stored even where another is refused.
@@ -54,13 +72,37 @@ def add_images(
     return IngestAnswer(items=items, counts=Counts(**{status.value: counts[status] for status in Status}))
 
 
+@router.get("/images", summary="List images", dependencies=[ONCE], openapi_extra=needs(Permission.VIEW))
+def list_images(parts: OpenParts, caller: TheCaller, page: ThePage) -> ImagesAnswer:
+    """Images, newest first; adding and removing between two pages repeats and skips no other image."""
+    where = parts.catalogue.narrowed(page.where(), caller.holder)
+    found = parts.catalogue.page(where, page.limit + 1, read_cursor(page.cursor))
+    shown = found[: page.limit]
+    return ImagesAnswer(
+        items=[_image(record) for record in shown],
+        next_cursor=cursor_after(shown[-1]) if len(found) > page.limit else None,
+    )
+
+
+@router.delete(
+    "/images",
+    summary="Remove images by a filter",
+    dependencies=[ONCE],
+    openapi_extra=needs(Permission.REMOVE),
+)
+def remove_images(parts: OpenParts, caller: TheCaller, removal: TheRemoval) -> RemovalAnswer:
+    """Count the images that pass a filter; with `dry_run=false`, remove them, durably."""
+    count, cameras = parts.removal.run_filter(removal.where(), removal.dry_run, caller)
+    told = [Camera(**asdict(camera)) for camera in cameras]
+    return RemovalAnswer(count=count, dry_run=removal.dry_run, cameras=told)
+
+
 @router.get(
     "/images/{image_id}", summary="Read what is known of an image", openapi_extra=needs(Permission.VIEW)
 )
 def read_image(parts: OpenParts, caller: TheCaller, image_id: str) -> Image:
     """The record of an image."""
-    record = parts.catalogue.get(image_id, caller.holder)
-    return Image(**asdict(record), thumbnail_url=thumbnail_url(image_id))
+    return _image(parts.catalogue.get(image_id, caller.holder))
 
 
 @router.get(
@@ -84,6 +126,10 @@ def read_thumbnail(parts: OpenParts, caller: TheCaller, image_id: str) -> Respon
 def remove_image(parts: OpenParts, caller: TheCaller, image_id: str) -> None:
     """Remove an image, its file and its vector, durably."""
     parts.removal.run(image_id, caller)
+
+
+def _image(record: ImageRecord) -> Image:
+    return Image(**asdict(record), thumbnail_url=thumbnail_url(record.image_id))
 
 
 def _ingested(outcome: Outcome) -> Ingested:

@@ -1,11 +1,28 @@
-"""What a search showed, and what people found of it."""
+"""What searches showed, and what people found of it."""
+
+import re
+from collections.abc import Iterator
+from typing import IO, Annotated, Any
+
+from fastapi import Query
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from server.access import Permission
 from server.auth import TheCaller, keyed_router, needs
 from server.chain import Record
 from server.parts import OpenParts
+from server.routes.filters import ONCE
 from server.routes.links import thumbnail_url
-from server.schemas import ResultShown, SearchRecord, VerdictGiven, VerdictRecord
+from server.schemas import (
+    QueryRecord,
+    ResultShown,
+    SearchesAnswer,
+    SearchRecord,
+    SearchSummary,
+    VerdictGiven,
+    VerdictRecord,
+)
 from server.services.review import superseded
 
 router = keyed_router("search")
@@ -19,8 +36,43 @@ _SAME = (
     "filters",
     "limit",
     "score_threshold",
+    "group_by",
     "encoder",
 )
+_ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
+_BLOCK = 1 << 16
+
+
+class SearchesQuery(BaseModel):
+    """Which searches are wanted; a name that is not here is refused, since it would be passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    case: str | None = Field(None, description="Of this case.")
+    limit: int = Field(100, ge=1, le=200, description="Most searches.")
+    cursor: str | None = Field(
+        None, pattern=r"^[0-9]{1,18}$", description="The `next_cursor` of the page before."
+    )
+
+
+@router.get(
+    "/searches", summary="List searches", dependencies=[ONCE], openapi_extra=needs(Permission.SEARCH_RECORD)
+)
+def list_searches(
+    parts: OpenParts, caller: TheCaller, query: Annotated[SearchesQuery, Query()]
+) -> SearchesAnswer:
+    """Searches, newest first: an operator's own, everyone's for who reads the audit log.
+
+    The reading is itself recorded. A page may be short without being the last.
+    """
+    cursor = None if query.cursor is None else int(query.cursor)
+    records, next_cursor = parts.review.searches(query.case, cursor, query.limit, caller)
+    return SearchesAnswer(
+        items=[_summary(record) for record in records],
+        next_cursor=None if next_cursor is None else str(next_cursor),
+    )
 
 
 @router.get(
@@ -34,6 +86,9 @@ def read_search(parts: OpenParts, caller: TheCaller, search_id: str) -> SearchRe
     told = [_verdict(one, old) for one, old in zip(verdicts, superseded(verdicts), strict=True)]
     return SearchRecord(
         **{name: record.get(name) for name in _SAME},
+        queries=_queries(record),
+        rerank=record.get("rerank", False),
+        exact=record.get("exact", False),
         key=record.get("key"),
         began_at=record.get("began_at"),
         ended_at=record.get("ended_at") or record.get("at"),
@@ -42,12 +97,28 @@ def read_search(parts: OpenParts, caller: TheCaller, search_id: str) -> SearchRe
                 rank=rank,
                 image_id=result["image_id"],
                 score=result["score"],
+                group_size=result.get("group_size", 1),
                 thumbnail_url=thumbnail_url(result["image_id"]),
                 verdicts=[one for one in told if one.image_id == result["image_id"]],
             )
             for rank, result in enumerate(record["results"], start=1)
         ],
     )
+
+
+@router.get(
+    "/searches/{search_id}/export",
+    summary="Take a search out, with its pictures",
+    response_class=StreamingResponse,
+    responses=_ZIP,
+    openapi_extra=needs(Permission.EXPORT),
+)
+def export_search(parts: OpenParts, caller: TheCaller, search_id: str) -> StreamingResponse:
+    """A zip file: `report.html` for people, `record.json` for programs, and the pictures of the results."""
+    packed = parts.export.run(search_id, caller)
+    name = f"search-{re.sub('[^A-Za-z0-9-]', '_', search_id)}.zip"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(_blocks(packed), media_type="application/zip", headers=headers)
 
 
 @router.post(
@@ -59,6 +130,27 @@ def read_search(parts: OpenParts, caller: TheCaller, search_id: str) -> SearchRe
 def give_verdict(parts: OpenParts, caller: TheCaller, search_id: str, given: VerdictGiven) -> VerdictRecord:
     """Record a verdict on one result; a later one of the same holder supersedes it, and both stay."""
     return _verdict(parts.review.judge(search_id, given, caller), old=False)
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def _summary(record: Record) -> SearchSummary:
+    return SearchSummary(
+        **{name: record.get(name) for name in ("search_id", "key", "began_at", "case", "reason")},
+        query_modality=record["query_modality"],
+        query_images=len(_queries(record)),
+        results=len(record["results"]),
+    )
+
+
+def _queries(record: Record) -> list[QueryRecord]:
+    """The query images; records of earlier versions have one."""
+    told = record.get("queries") or [{"sha256": record["query_sha256"], "modality": record["query_modality"]}]
+    return [QueryRecord(**one) for one in told]
 
 
 def _verdict(record: Record, old: bool) -> VerdictRecord:

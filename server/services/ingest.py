@@ -4,8 +4,8 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,15 @@ from exporter.preprocess import load_image
 from index.errors import PecaError
 from index.records import ImageRecord
 from server.access import Holder
-from server.batching import EncodingQueue, Lane
+from server.batching import MAX_BATCH, EncodingQueue, Lane, result_of
+from server.clean_copy import clean_copy
 from server.errors import BatchTooLarge, ImageConflict, MetadataMismatch
+from server.metrics import IMAGES, Stage, timed
+from server.patience import patience
+from server.readiness import check_space
 from server.schemas import ImageMetadata, Status
 from server.services.catalogue import Catalogue
-from server.services.search import check_image_bytes
+from server.services.query_images import check_image_bytes
 from server.settings import Settings
 
 
@@ -50,11 +54,36 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Fresh:
-    """A file to be added: its record and its (H, W, 3) uint8 pixels."""
+    """A file to be added: its record, its (H, W, 3) uint8 pixels, and what of it is kept."""
 
     upload: Upload
     record: ImageRecord
     pixels: NDArray[np.uint8]
+    kept: bytes
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Files of different ids on their way through the encoder, which begins while others are decoded."""
+
+    encoding: EncodingQueue
+    files: list[_Fresh] = field(default_factory=list)
+    vectors: list[Future[NDArray[np.float32]]] = field(default_factory=list)
+    _submitted: int = 0
+
+    def take(self, one: _Fresh) -> None:
+        """Take a file; as soon as they fill a batch of the encoder they are handed in."""
+        self.files.append(one)
+        if len(self.files) - self._submitted == MAX_BATCH:
+            self.submit()
+
+    def submit(self) -> None:
+        """Hand in what was taken and not yet handed in."""
+        if rest := self.files[self._submitted :]:
+            pixels = np.stack([one.pixels for one in rest])
+            modality = [one.record.modality for one in rest]
+            self.vectors.append(self.encoding.submit(pixels, modality, Lane.INGEST))
+            self._submitted = len(self.files)
 
 
 class Ingest:
@@ -71,6 +100,9 @@ class Ingest:
     ) -> list[Outcome]:
         """Take a batch; what is reported stored survives a power cut. Taking it again adds nothing.
 
+        Of a request whose client left or whose time is over before its images are encoded, nothing is
+        taken.
+
         Returns:
             One outcome a file, in the order of ``uploads``, each with its status.
 
@@ -79,6 +111,9 @@ class Ingest:
             BatchTooLarge: There are too many files; nothing is taken.
             CameraRefused: ``holder`` may not add images of one of the cameras; nothing is taken.
             EncoderBusy: Too many images wait; nothing is taken.
+            DeadlinePassed: The request's time is over; nothing is taken.
+            ClientLeft: Nobody waits for the answer; nothing is taken.
+            StorageUnavailable: The disk is nearly full; nothing is taken.
             PecaError: The catalogue cannot be written.
         """
         if len(uploads) > self._settings.max_batch_images:
@@ -87,57 +122,81 @@ class Ingest:
             )
         described = match(uploads, metadata)
         holder.check_cameras({said.camera_id for said in described})
-        prepared = list(self._decoding.map(self._prepare, uploads, described))
-        # Where an id stands twice in a batch, its first file is added and the others are compared with it.
-        firsts: dict[str, _Fresh] = {}
-        for one in prepared:
-            if isinstance(one, _Fresh):
-                firsts.setdefault(one.record.image_id, one)
-        statuses = self._add(list(firsts.values()))
-        return [
+        check_space(self._settings)
+        with self._encoding.admitted(len(uploads), Lane.INGEST):
+            prepared, batch = self._decode(uploads, described)
+            statuses = self._store(batch)
+        outcomes = [
             one
             if isinstance(one, Outcome)
             else _settled(one.upload, one.record, statuses.get(one) or self._compare(one))
             for one in prepared
         ]
+        for outcome in outcomes:
+            IMAGES.labels(outcome.status).inc()
+        return outcomes
 
     def close(self) -> None:
         """End the decoding threads."""
         self._decoding.shutdown()
 
+    def _decode(
+        self, uploads: Sequence[Upload], described: Sequence[ImageMetadata]
+    ) -> tuple[list[Outcome | _Fresh], _Batch]:
+        """Settle or decode each file in the decoding threads, and hand in to the encoder what is decoded.
+
+        Where an id stands twice in a batch, its first file is added and the others are compared with it.
+        """
+        its, prepared, batch = patience(), list[Outcome | _Fresh](), _Batch(self._encoding)
+        waiting = [self._decoding.submit(self._prepare, *one) for one in zip(uploads, described, strict=True)]
+        try:
+            ids = set[str]()
+            for done in waiting:
+                prepared.append(one := done.result())
+                its.check()
+                if isinstance(one, _Fresh) and one.record.image_id not in ids:
+                    ids.add(one.record.image_id)
+                    batch.take(one)
+        finally:
+            for left in waiting:
+                left.cancel()
+        batch.submit()
+        return prepared, batch
+
     def _prepare(self, upload: Upload, said: ImageMetadata) -> Outcome | _Fresh:
         """Settle what can be settled without the encoder; decode the rest."""
         image_id = said.image_id or derived_image_id(upload.data, said)
         record = ImageRecord(image_id, **said.model_dump(exclude={"filename", "image_id"}))
+        most = self._settings.max_image_pixels
         try:
             check_image_bytes(upload.data, self._settings)
-            if known := self._catalogue.compare(record, upload.data):
-                return _settled(upload, record, known)
-            pixels = load_image(
-                upload.data, self._encoding.image_hw, max_pixels=self._settings.max_image_pixels
-            )
+            with timed(Stage.DECODE):
+                kept = clean_copy(upload.data, max_pixels=most)
+                if known := self._catalogue.compare(record, kept, upload.data):
+                    return _settled(upload, record, known)
+                pixels = load_image(upload.data, self._encoding.image_hw, max_pixels=most)
         except ImageRefused as refusal:
             return Outcome(upload.filename, said.image_id, Status.REFUSED, refusal)
-        return _Fresh(upload, record, pixels)
+        return _Fresh(upload, record, pixels, kept)
 
-    def _add(self, batch: Sequence[_Fresh]) -> dict[_Fresh, Status]:
-        """Encode and store files of different ids."""
-        if not batch:
+    def _store(self, batch: _Batch) -> dict[_Fresh, Status]:
+        """Store files once they are encoded; waits for all of them."""
+        if not batch.files:
             return {}
-        records = [one.record for one in batch]
-        vectors = self._encoding.encode(
-            np.stack([one.pixels for one in batch]), [record.modality for record in records], Lane.INGEST
-        )
-        report = self._catalogue.add(records, vectors, [one.upload.data for one in batch])
+        vectors = np.concatenate([result_of(done) for done in batch.vectors])
+        with timed(Stage.STORE):
+            report = self._catalogue.add(
+                [one.record for one in batch.files], vectors, [one.kept for one in batch.files]
+            )
         statuses = {
             **dict.fromkeys(report.added, Status.STORED),
             **dict.fromkeys(report.unchanged, Status.UNCHANGED),
             **dict.fromkeys(report.conflicting, Status.CONFLICT),
         }
-        return {one: statuses[one.record.image_id] for one in batch}
+        return {one: statuses[one.record.image_id] for one in batch.files}
 
     def _compare(self, one: _Fresh) -> Status:
-        return self._catalogue.compare(one.record, one.upload.data) or Status.CONFLICT
+        return self._catalogue.compare(one.record, one.kept, one.upload.data) or Status.CONFLICT
 
 
 def _settled(upload: Upload, record: ImageRecord, status: Status) -> Outcome:

@@ -1,8 +1,13 @@
-"""Removing an image, and saying so in the audit log."""
+"""Removing images, and saying so in the audit log."""
 
+from index.errors import InvalidInput
+from index.records import ANY, CameraSummary, Where
 from server.access import Caller
 from server.audit import Action, AuditLog
 from server.services.catalogue import Catalogue
+from server.services.search import filters_json
+
+_CHUNK = 500
 
 
 class Removal:
@@ -21,3 +26,39 @@ class Removal:
         """
         self._catalogue.remove(image_id, caller.holder)
         self._audit.append(Action.DELETE, caller, image_id=image_id)
+
+    def run_filter(self, where: Where, dry_run: bool, caller: Caller) -> tuple[int, list[CameraSummary]]:
+        """Remove every image that passes a filter when this begins, or only count them.
+
+        Each part of a long removal stands in the audit log with its ids once it is done, so that what
+        was removed before a failure is known.
+
+        Args:
+            where: The filter; at least one condition.
+            dry_run: Remove nothing.
+            caller: Who asks.
+
+        Returns:
+            How many images, and the same by camera and modality.
+
+        Raises:
+            InvalidInput: The filter has no condition.
+            UnknownCamera: It names a camera that the gallery has never seen.
+            StorageUnavailable: A file or the audit log cannot be written; a part may be removed.
+        """
+        if where == ANY:
+            raise InvalidInput(
+                "a removal needs a filter: modality, camera_ids, exclude_camera_ids, after, before, "
+                "person_ids or track_ids"
+            )
+        within = self._catalogue.narrowed(where, caller.holder)
+        cameras = self._catalogue.cameras(caller.holder, within)
+        if dry_run:
+            return sum(camera.count for camera in cameras), cameras
+        image_ids = [record.image_id for record in self._catalogue.records(within)]
+        removed = 0
+        for start in range(0, len(image_ids), _CHUNK):
+            part = image_ids[start : start + _CHUNK]
+            removed += self._catalogue.remove_all(part)
+            self._audit.append(Action.DELETE, caller, filters=filters_json(within), image_ids=part)
+        return removed, cameras

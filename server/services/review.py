@@ -1,6 +1,6 @@
 """What was searched, what people found of the results, and who looks at that."""
 
-from server.access import Caller, Holder
+from server.access import Caller, Holder, Permission
 from server.audit import Action, AuditLog
 from server.chain import Link, Record
 from server.errors import ResultUnknown, SearchUnknown
@@ -22,9 +22,31 @@ class Review:
             SearchUnknown: There is none within the limits of the caller.
             StorageUnavailable: The audit log cannot be read or written.
         """
-        record = self._seen(search_id, caller.holder)
-        self._audit.append(Action.READ, caller, search_id=search_id)
-        return record, self._trail.verdicts(search_id)
+        return self._read(search_id, caller)
+
+    def export(self, search_id: str, caller: Caller) -> tuple[Record, list[Record]]:
+        """The same for a copy that leaves the server, which is recorded as such.
+
+        Raises:
+            PecaError: As of ``search``.
+        """
+        return self._read(search_id, caller, export="zip")
+
+    def searches(
+        self, case: str | None, cursor: int | None, limit: int, caller: Caller
+    ) -> tuple[list[Record], int | None]:
+        """Searches, newest first, and the cursor of the next page; those of others only for who may audit.
+
+        What a limited key may not know of is left out, so that a page may be short and not be the last.
+
+        Raises:
+            StorageUnavailable: The audit log cannot be read or written.
+        """
+        key = None if caller.holder.may(Permission.AUDIT) else caller.holder.name
+        wanted = AuditFilter(key=key, case=case, action=Action.SEARCH)
+        self._audit.append(Action.READ, caller, filters=wanted.as_json(), cursor=cursor, limit=limit)
+        records, next_cursor = self._trail.page(wanted, cursor, limit)
+        return [record for record in records if _is_within(record, caller.holder)], next_cursor
 
     def judge(self, search_id: str, given: VerdictGiven, caller: Caller) -> Record:
         """Record a verdict; an earlier one of the same holder on the same image stays, superseded.
@@ -61,12 +83,22 @@ class Review:
     def _seen(self, search_id: str, holder: Holder) -> Record:
         """A search that ``holder`` may know of: one that was kept within the cameras of the holder's key."""
         record = self._trail.search(search_id)
-        filters = record.get("filters", {})
-        named = {*filters.get("camera_ids", ()), *filters.get("exclude_camera_ids", ())}
-        within = "camera_ids" in filters and all(map(holder.sees_camera, named))
-        if holder.camera_ids is not None and not within:
+        if not _is_within(record, holder):
             raise SearchUnknown(f"the audit log holds no search {search_id!r}")
         return record
+
+    def _read(self, search_id: str, caller: Caller, **facts: str) -> tuple[Record, list[Record]]:
+        record = self._seen(search_id, caller.holder)
+        self._audit.append(Action.READ, caller, search_id=search_id, **facts)
+        return record, self._trail.verdicts(search_id)
+
+
+def _is_within(record: Record, holder: Holder) -> bool:
+    """Whether a search was kept within the cameras of the holder's key."""
+    filters = record.get("filters", {})
+    named = {*filters.get("camera_ids", ()), *filters.get("exclude_camera_ids", ())}
+    kept = "camera_ids" in filters and all(map(holder.sees_camera, named))
+    return holder.camera_ids is None or kept
 
 
 def superseded(verdicts: list[Record]) -> list[bool]:

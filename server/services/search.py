@@ -1,54 +1,75 @@
-"""One image in, the same person in the other modality out."""
+"""Images of one person in, the same person in the other modality out."""
 
 import hashlib
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-from exporter.preprocess import load_image
+import numpy as np
+from numpy.typing import NDArray
+
 from index.errors import InvalidInput
-from index.records import Hit, Where
+from index.gallery import shown_address
+from index.records import Where
+from index.rerank import Ranked
 from index.space import Modality
 from server.access import Caller
 from server.audit import Action, AuditLog
-from server.batching import EncodingQueue, Lane
-from server.errors import CaseMissing, ImageBytesExceeded
+from server.batching import EncodingQueue
+from server.errors import CaseMissing
+from server.metrics import Stage, observe
 from server.services.catalogue import Catalogue
+from server.services.query_images import QueryImage, QueryImages
 from server.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is searched for, where, and by whom.
+    """Where is searched, how the answer is ranked, and who asks; what is searched for stands beside it.
 
     Attributes:
-        image: The bytes of an image file.
-        modality: Of the image.
-        where: Which part of the gallery is searched.
+        where: Which part of the gallery; without a modality, the one that the query is not of.
         limit: Most results.
-        score_threshold: Cosine below which nothing is shown; ``None`` shows all.
         caller: Who asks.
+        score_threshold: Cosine below which nothing is shown; ``None`` shows all.
+        by_track: Of each track only its best image.
+        rerank: Order the first candidates by their neighbours.
+        exact: Compare with every image, whatever index the gallery has.
         case: The operator's case, for the audit log.
         reason: Why it is searched, for the audit log.
     """
 
-    image: bytes
-    modality: Modality
     where: Where
     limit: int
-    score_threshold: float | None
     caller: Caller
+    score_threshold: float | None = None
+    by_track: bool = False
+    rerank: bool = False
+    exact: bool = False
     case: str | None = None
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a search found, best first, and where its time went, in milliseconds."""
+    """What a search found, best first.
+
+    Attributes:
+        search_id: Stands in the audit log.
+        encoder: Fingerprint of the encoder that was used.
+        images: What was searched with.
+        gallery_modality: Where was searched.
+        ranked: What was found.
+        timings_ms: Where the time went, in milliseconds.
+    """
 
     search_id: str
-    hits: list[Hit]
+    encoder: str
+    images: tuple[QueryImage, ...]
+    gallery_modality: Modality
+    ranked: list[Ranked]
     timings_ms: dict[str, float]
 
 
@@ -59,71 +80,130 @@ class Search:
         self, catalogue: Catalogue, encoding: EncodingQueue, audit: AuditLog, settings: Settings, encoder: str
     ) -> None:
         self._catalogue = catalogue
-        self._encoding = encoding
+        self._images = QueryImages(encoding, settings)
         self._audit = audit
         self._settings = settings
         self.encoder = encoder
 
-    def run(self, query: Query) -> Result:
-        """Find the images most similar to the query's.
+    def run(self, files: list[bytes], modality: Modality | None, query: Query) -> Result:
+        """Find the images most similar to the person of some image files.
+
+        Args:
+            files: Image files of one person.
+            modality: Of all of them; ``None`` judges each by its content.
+            query: Where and how.
 
         Raises:
-            ImageRefused: The image cannot be used.
+            ImageRefused: An image cannot be used.
             CaseMissing: This server asks for a case and a reason, and one is missing.
             UnknownCamera: A filter names a camera that the gallery has never seen.
-            InvalidInput: ``limit`` is beyond what this server shows.
+            InvalidInput: ``limit`` is beyond what this server shows, there are too many images, or they
+                are of both modalities and the filter does not say where to search.
             EncoderBusy: Too many searches wait.
             StorageUnavailable: The audit log cannot be written.
         """
-        self._check(query)
-        where = self._catalogue.narrowed(query.where, query.caller.holder)
+        where = self._checked(query)
         clock = _Clock()
-        pixels = load_image(query.image, self._encoding.image_hw, max_pixels=self._settings.max_image_pixels)
+        decoded = self._images.decode(files, modality)
         clock.lap("decode")
-        vector = self._encoding.encode(pixels[None], [query.modality], Lane.SEARCH)[0]
+        where = replace(where, modality=_searched(where, decoded.images))
+        vector = self._images.encode(decoded)
         clock.lap("encode")
-        hits = self._catalogue.search(vector, query.limit, where)
-        if query.score_threshold is not None:
-            hits = [hit for hit in hits if hit.score >= query.score_threshold]
-        clock.lap("search")
-        search_id = str(uuid.uuid4())
-        self._record(search_id, query, where, hits)
-        return Result(search_id, hits, clock.laps_ms())
+        return self._answer(query, where, vector, decoded.images, clock)
 
-    def _check(self, query: Query) -> None:
+    def run_stored(self, image_id: str, query: Query) -> Result:
+        """Find the images most similar to the person of a stored image, which is not among them.
+
+        Raises:
+            ImageUnknown: There is no such image within the limits of the caller.
+            PecaError: As of ``run``.
+        """
+        where = self._checked(query)
+        clock = _Clock()
+        record = self._catalogue.get(image_id, query.caller.holder)
+        data = self._catalogue.file(image_id)
+        digest = None if data is None else hashlib.sha256(data).hexdigest()
+        image = QueryImage(record.modality, sha256=digest, image_id=image_id)
+        clock.lap("decode")
+        vector = self._catalogue.vector(image_id)
+        clock.lap("encode")
+        return self._answer(query, where, vector, (image,), clock, without={image_id})
+
+    def _checked(self, query: Query) -> Where:
+        """Where is searched, once the query may be made."""
         most = self._settings.max_search_limit
         if not 1 <= query.limit <= most:
             raise InvalidInput(f"limit must be from 1 to {most}, got {query.limit}")
         if self._settings.require_case:
             _check_case(query)
-        check_image_bytes(query.image, self._settings)
+        return self._catalogue.narrowed(query.where, query.caller.holder)
 
-    def _record(self, search_id: str, query: Query, where: Where, hits: list[Hit]) -> None:
+    def _answer(
+        self,
+        query: Query,
+        where: Where,
+        vector: NDArray[np.float32],
+        images: tuple[QueryImage, ...],
+        clock: "_Clock",
+        without: Collection[str] = (),
+    ) -> Result:
+        where = replace(where, modality=_searched(where, images))
+        ranked = self._catalogue.find(
+            vector,
+            query.limit,
+            where,
+            threshold=query.score_threshold,
+            rerank=query.rerank,
+            by_track=query.by_track,
+            exact=query.exact,
+            without=without,
+        )
+        clock.lap("search")
+        search_id = str(uuid.uuid4())
+        self._record(search_id, query, where, images, ranked)
+        return Result(search_id, self.encoder, images, _searched(where, images), ranked, clock.laps_ms())
+
+    def _record(
+        self, search_id: str, query: Query, where: Where, images: tuple[QueryImage, ...], ranked: list[Ranked]
+    ) -> None:
         self._audit.append(
             Action.SEARCH,
             query.caller,
             search_id=search_id,
             case=query.case,
             reason=query.reason,
-            query_sha256=hashlib.sha256(query.image).hexdigest(),
-            query_modality=query.modality,
-            filters={name: _plain(value) for name, value in asdict(where).items() if value is not None},
+            query_sha256=images[0].sha256,
+            query_modality=images[0].modality,
+            queries=[asdict(image) for image in images],
+            filters=filters_json(where),
             limit=query.limit,
             score_threshold=query.score_threshold,
-            gallery=self._settings.gallery,
+            group_by="track_id" if query.by_track else None,
+            rerank=query.rerank,
+            exact=query.exact,
+            gallery=shown_address(self._settings.gallery),
             encoder=self.encoder,
-            results=[_shown(hit) for hit in hits],
+            results=[_shown(one) for one in ranked],
         )
 
 
-def check_image_bytes(data: bytes, settings: Settings) -> None:
-    """Refuse an image file that is too large.
+def filters_json(where: Where) -> dict[str, object]:
+    """The conditions of a filter as the audit log keeps them."""
+    return {name: _plain(value) for name, value in asdict(where).items() if value is not None}
+
+
+def _searched(where: Where, images: tuple[QueryImage, ...]) -> Modality:
+    """The modality that is searched: the one asked for, else the one that the query is not of.
 
     Raises:
-        ImageBytesExceeded: It is.
+        InvalidInput: None is asked for, and the query is of both.
     """
-    if len(data) > settings.max_image_bytes:
-        raise ImageBytesExceeded(f"expected at most {settings.max_image_bytes:,} bytes, got {len(data):,}")
+    if where.modality is not None:
+        return where.modality
+    told = {image.modality for image in images}
+    if len(told) > 1:
+        raise InvalidInput("the query images are of both modalities; say which to search: gallery_modality")
+    return images[0].modality.other
 
 
 def _check_case(query: Query) -> None:
@@ -134,10 +214,15 @@ def _check_case(query: Query) -> None:
         )
 
 
-def _shown(hit: Hit) -> dict[str, object]:
+def _shown(one: Ranked) -> dict[str, object]:
     """A result as the audit log keeps it."""
-    record = hit.record
-    return {"image_id": record.image_id, "score": round(hit.score, 6), "camera_id": record.camera_id}
+    record = one.hit.record
+    told: dict[str, object] = {
+        "image_id": record.image_id,
+        "score": round(one.hit.score, 6),
+        "camera_id": record.camera_id,
+    }
+    return told if one.group_size == 1 else {**told, "group_size": one.group_size}
 
 
 def _plain(value: object) -> object:
@@ -157,6 +242,8 @@ class _Clock:
     def lap(self, name: str) -> None:
         now = time.perf_counter()
         self._laps[name] = round((now - self._last) * 1000, 3)
+        if name != Stage.ENCODE:  # which the queue times by itself, without the wait
+            observe(Stage(name), now - self._last)
         self._last = now
 
     def laps_ms(self) -> dict[str, float]:

@@ -94,6 +94,7 @@ class Process:
     def __init__(self, data: Path, log: Path) -> None:
         self.lines: list[str] = []
         self._stack = ExitStack()
+        self.log = log
         self._log = self._stack.enter_context(log.open("ab"))
         self.process = self._stack.enter_context(
             subprocess.Popen(
@@ -138,6 +139,11 @@ class Process:
         """The most memory that the process ever held."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+    def processor_s(self) -> float:
+        """The time of a processor that the process has taken, which does not grow with what else runs."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send it a signal where it runs, wait for its end and release what was held for it."""

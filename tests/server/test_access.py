@@ -19,48 +19,10 @@ from server.errors import RateExceeded
 from server.headers import SECURITY_HEADERS
 from server.keyring import KeyRing
 from server.keys import open_keys, read_keys, write_keys
-from server.openapi import document_text
 from server.rates import RateLimit
 from server.settings import Settings
 
 AsHolder = Callable[..., Site]
-
-# What each route is for: everyone else's key is refused.
-MATRIX = {
-    ("post", "/search"): "operator admin",
-    ("get", "/searches/{search_id}"): "operator auditor admin",
-    ("post", "/searches/{search_id}/verdicts"): "operator admin",
-    ("post", "/images"): "camera admin",
-    ("get", "/images/{image_id}"): "operator admin",
-    ("get", "/images/{image_id}/thumbnail"): "operator admin",
-    ("delete", "/images/{image_id}"): "admin",
-    ("get", "/cameras"): "operator admin",
-    ("get", "/audit"): "auditor admin",
-    ("get", "/openapi.json"): "camera operator auditor admin",
-}
-OPEN = {("get", "/healthz"), ("get", "/readyz"), ("get", "/version")}
-
-
-def test_the_matrix_names_every_route() -> None:
-    document = json.loads(document_text())
-    routes = {(method, path) for path, item in document["paths"].items() for method in item}
-    assert routes == set(MATRIX) - {("get", "/openapi.json")} | OPEN
-    for (method, path), roles in MATRIX.items():
-        if path in document["paths"]:
-            assert document["paths"][path][method]["x-peca-roles"] == roles.split()
-
-
-@pytest.mark.parametrize("role", Role)
-def test_each_role_on_each_route(site: Site, as_holder: AsHolder, role: Role) -> None:
-    asker = as_holder(site, f"a {role}", role)
-    for (method, path), roles in MATRIX.items():
-        answer = asker.http.request(method, path.format(search_id="none", image_id="none"))
-        if role in roles.split():
-            assert answer.status_code not in (401, 403), (method, path)
-        else:
-            assert answer.status_code == 403, (method, path)
-            assert answer.json()["type"] == "urn:peca:problem:role-refused"
-            assert f"is of the role {role}" in answer.json()["detail"]
 
 
 def test_a_route_that_asks_for_nothing_cannot_be_made() -> None:

@@ -88,7 +88,7 @@ def test_a_full_encoder_asks_to_come_again(start: Callable[..., Site]) -> None:
     def refuse(*_: object) -> None:
         raise EncoderBusy("40 images already wait")
 
-    site.app.state.parts.search._encoding.encode = refuse
+    site.app.state.parts.encoding.encode = refuse
     answer = site.search(picture(0))
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     assert answer.json()["type"] == "urn:peca:problem:encoder-busy"

@@ -64,7 +64,7 @@ def test_a_bad_image_is_refused_by_its_reason(site: Site, name: str) -> None:
 def test_a_wrong_modality_is_named(site: Site) -> None:
     answer = site.search(picture(0), query_modality="thermal")
     assert_problem(answer, 422, "unknown-modality")
-    assert "'visible' or 'infrared'" in answer.json()["detail"]
+    assert "'visible', 'infrared' or 'auto'" in answer.json()["detail"]
     assert_problem(site.search(picture(0), gallery_modality="uv"), 422, "unknown-modality")
     assert_problem(site.ingest({"a": picture(0)}, [about("a", modality="ir")]), 422, "unknown-modality")
 
@@ -167,7 +167,7 @@ def test_a_field_that_would_be_ignored_is_refused(site: Site) -> None:
     answer = site.http.post("/search", files=files, data={"query_modality": "visible", "camera_id": "cam1"})
     assert_problem(answer, 422, "invalid-request")
     assert "got also camera_id" in answer.json()["detail"]
-    two = [("image", ("a.jpg", picture(1))), ("image", ("b.jpg", picture(2)))]
-    answer = site.http.post("/search", files=two, data={"query_modality": "visible"})
+    twice = {"query_modality": ["visible", "infrared"]}
+    answer = site.http.post("/search", files=files, data=twice)
     assert_problem(answer, 422, "invalid-request")
-    assert "one value each of image" in answer.json()["detail"]
+    assert "one value each of query_modality" in answer.json()["detail"]

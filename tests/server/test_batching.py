@@ -40,7 +40,7 @@ def images(count: int, mark: int) -> NDArray[np.uint8]:
 @pytest.fixture
 def held() -> Iterator[tuple[HeldEncoder, EncodingQueue, ThreadPoolExecutor]]:
     encoder = HeldEncoder()
-    queue = EncodingQueue(encoder, max_waiting=40)
+    queue = EncodingQueue(encoder, max_waiting=41)
     with ThreadPoolExecutor(16) as callers:
         yield encoder, queue, callers
         encoder.go.release(100)
@@ -90,7 +90,7 @@ def test_a_full_lane_refuses_and_the_other_does_not(held) -> None:
     assert encoder.entered.acquire(timeout=10)
     callers.submit(queue.encode, images(40, 2), [Modality.VISIBLE] * 40, Lane.INGEST)
     waiting(queue, Lane.INGEST, 40)
-    with pytest.raises(EncoderBusy, match="40 images of ingest already wait"):
+    with pytest.raises(EncoderBusy, match="41 images of ingest already wait"):
         queue.encode(images(1, 3), [Modality.VISIBLE], Lane.INGEST)
     search = callers.submit(queue.encode, images(1, 4), [Modality.VISIBLE], Lane.SEARCH)
     encoder.go.release(100)

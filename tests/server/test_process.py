@@ -177,7 +177,7 @@ def test_keys_change_beside_a_running_server(
 def test_listening_beyond_this_machine_needs_a_key(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path)
     ring.create("Ada", Role.ADMIN)
-    ring.revoke("Ada")
+    ring.revoke("Ada", force=True)
     settings = Settings(gallery="memory:", data_dir=tmp_path, host="0.0.0.0", port=0)
     with pytest.raises(PecaError, match=r"listening on 0\.0\.0\.0 is refused"):
         serve(settings, encoder=GreyPixelEncoder())

@@ -1,0 +1,99 @@
+"""How long a request may take, and whether anybody still waits for its answer."""
+
+import asyncio
+import time
+from contextvars import ContextVar
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.errors import ClientLeft, DeadlinePassed
+
+
+class Patience:
+    """Of one request: its time limit counts from the end of its body.
+
+    Args:
+        limit_s: Seconds that the request may take; ``None`` for no limit.
+    """
+
+    def __init__(self, limit_s: float | None) -> None:
+        self.left = False
+        self._limit_s = limit_s
+        self._began = time.monotonic()
+
+    def begin(self) -> None:
+        """Count the time from now on."""
+        self._began = time.monotonic()
+
+    def remaining_s(self) -> float | None:
+        """Seconds left, at least 0; ``None`` without a limit."""
+        return None if self._limit_s is None else max(0.0, self._began + self._limit_s - time.monotonic())
+
+    def check(self) -> None:
+        """Refuse work that nobody waits for.
+
+        Raises:
+            ClientLeft: The client closed its connection.
+            DeadlinePassed: The request took longer than it may.
+        """
+        if self.left:
+            raise ClientLeft("the client closed its connection before its answer was ready")
+        if self.remaining_s() == 0:
+            raise self.passed()
+
+    def passed(self) -> DeadlinePassed:
+        """What tells that the time is over."""
+        return DeadlinePassed(
+            f"the request was not answered within {self._limit_s:g} seconds; the server has too much to do: "
+            "try again soon, or send less at once"
+        )
+
+
+_CURRENT: ContextVar[Patience] = ContextVar("patience", default=Patience(None))  # noqa: B039 - never changed
+
+
+def patience() -> Patience:
+    """Of the request that this code works for; without a limit outside of any."""
+    return _CURRENT.get()
+
+
+class Attendance:
+    """ASGI middleware that gives each request its ``Patience``, and notices when its client leaves."""
+
+    def __init__(self, app: ASGIApp, limit_s: float) -> None:
+        self._app = app
+        self._limit_s = limit_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and, once its body is read, watch its connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        its = Patience(self._limit_s)
+        watcher: asyncio.Task[Message] | None = None
+
+        async def watch() -> Message:
+            while (message := await receive())["type"] != "http.disconnect":
+                pass
+            its.left = True
+            return message
+
+        async def receive_watched() -> Message:
+            nonlocal watcher
+            if watcher is not None:
+                return await asyncio.shield(watcher)
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                its.left = True
+            elif not message.get("more_body", False):
+                its.begin()
+                watcher = asyncio.create_task(watch())
+            return message
+
+        before = _CURRENT.set(its)
+        try:
+            await self._app(scope, receive_watched, send)
+        finally:
+            _CURRENT.reset(before)
+            if watcher is not None:
+                watcher.cancel()

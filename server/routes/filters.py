@@ -1,0 +1,96 @@
+"""The filter of a list of images, as a query string, and where its next page begins."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from index.errors import InvalidInput
+from index.records import ImageRecord, Where
+from index.space import Modality
+from server.schemas import Instant
+
+_SEVERAL = "Repeat the parameter or put commas between."
+_LISTS = ("camera_ids", "exclude_camera_ids", "person_ids", "track_ids")
+
+
+class ImageFilter(BaseModel):
+    """Which images; a name that is not here is refused, since it would be passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    modality: Modality | None = Field(None, description="Only of this light.")
+    camera_ids: list[str] | None = Field(None, description=f"Only of these cameras. {_SEVERAL}")
+    exclude_camera_ids: list[str] | None = Field(None, description=f"Of no such camera. {_SEVERAL}")
+    after: Instant | None = Field(None, description="Captured then or later; ISO 8601 with zone.")
+    before: Instant | None = Field(None, description="Captured earlier; ISO 8601 with zone.")
+    person_ids: list[str] | None = Field(None, description=f"Only labelled so. {_SEVERAL}")
+    track_ids: list[str] | None = Field(None, description=f"Only of these tracks. {_SEVERAL}")
+
+    def where(self) -> Where:
+        """The filter, as a gallery takes it."""
+        return Where(
+            modality=self.modality,
+            after=self.after,
+            before=self.before,
+            **{name: names_in(getattr(self, name)) for name in _LISTS},
+        )
+
+
+class ImagePage(ImageFilter):
+    """Which images, and which part of them."""
+
+    limit: int = Field(100, ge=1, le=500, description="Most images.")
+    cursor: str | None = Field(None, max_length=1000, description="The `next_cursor` of the page before.")
+
+
+class ImageRemoval(ImageFilter):
+    """Which images are removed, or would be."""
+
+    dry_run: bool = Field(True, description="Only say what would be removed; `false` removes it.")
+
+
+async def check_once(request: Request) -> None:
+    """Refuse what FastAPI would pass over: of a repeated name only the last would count."""
+    names = [name for name, _ in request.query_params.multi_items() if name not in _LISTS]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput(f"expected one value each of {', '.join(repeated)}, got several")
+
+
+ONCE = Depends(check_once)
+ThePage = Annotated[ImagePage, Query()]
+TheRemoval = Annotated[ImageRemoval, Query()]
+
+
+def names_in(values: list[str] | None) -> list[str] | None:
+    """The names in repeated, comma-separated fields; ``None`` where there is none, as in an empty field."""
+    names = [name.strip() for value in values or () for name in value.split(",")]
+    return [name for name in names if name] or None
+
+
+def cursor_after(record: ImageRecord) -> str:
+    """The cursor of the page that begins after ``record``."""
+    text = f"{record.captured_at.isoformat()} {record.image_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
+    """Where the page before ended, as ``Gallery.page`` takes it.
+
+    Raises:
+        InvalidInput: ``cursor`` is none of ``cursor_after``.
+    """
+    if cursor is None:
+        return None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        moment, _, image_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(" ")
+        captured_at = datetime.fromisoformat(moment)
+    except (binascii.Error, ValueError):
+        captured_at, image_id = None, ""
+    if captured_at is None or captured_at.tzinfo is None or not image_id:
+        raise InvalidInput("cursor must be the next_cursor of the page before")
+    return captured_at, image_id

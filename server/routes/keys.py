@@ -1,0 +1,130 @@
+"""The API keys of the server, for its admins."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Self
+
+from fastapi import Body
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.access import Permission, Role
+from server.auth import TheCaller, keyed_router, needs
+from server.keyring import KeyRing
+from server.keys import StoredKey
+from server.parts import OpenParts
+from server.schemas import CameraId, Instant, Label
+
+router = keyed_router("keys")
+
+_MOST_REQUESTS = 1_000_000
+_MOST_HOURS = 24 * 366
+
+
+class KeyWanted(BaseModel):
+    """A key to be made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Label = Field(description="Of the one person or device that holds it; given once, never again.")
+    role: Role
+    camera_ids: list[CameraId] | None = Field(
+        None, min_length=1, description="Only these cameras; for camera and operator keys."
+    )
+    galleries: list[Label] | None = Field(
+        None, min_length=1, description="Only servers whose setting `gallery_name` is one of these."
+    )
+    expires_at: Instant | None = Field(None, description="Refused from then on; ISO 8601 with zone.")
+    requests_per_minute: int | None = Field(
+        None, ge=1, le=_MOST_REQUESTS, description="Its own rate limit; the server's where not given."
+    )
+
+
+class KeyRotation(BaseModel):
+    """How a key is replaced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    overlap_hours: float = Field(
+        0.0, ge=0, le=_MOST_HOURS, description="How long the old key is still taken."
+    )
+
+
+class Key(BaseModel):
+    """A key, without what would let anybody use it."""
+
+    key_id: str
+    name: str
+    role: Role
+    camera_ids: list[str] | None = Field(description="The only cameras that it may touch; null for all.")
+    galleries: list[str] | None = Field(description="The only galleries that it is for; null for all.")
+    requests_per_minute: int | None = Field(description="Null for the server's limit.")
+    created_at: datetime = Field(description="UTC.")
+    expires_at: datetime | None = Field(description="UTC; null for never.")
+    revoked_at: datetime | None = Field(description="UTC; null where it was not.")
+
+    @classmethod
+    def of(cls, stored: StoredKey) -> Self:
+        """What may be told of a stored key."""
+        return cls.model_validate(_told(stored))
+
+
+class KeyMade(Key):
+    """A key just made; it is shown this once, and kept as a hash alone."""
+
+    key: str = Field(description="The key itself.")
+
+
+class KeysAnswer(BaseModel):
+    """The keys of the server, the revoked and expired ones too, oldest first."""
+
+    items: list[Key]
+
+
+@router.get("/keys", summary="List the API keys", openapi_extra=needs(Permission.KEYS))
+def list_keys(parts: OpenParts) -> KeysAnswer:
+    """Every key ever made here; a key itself is never kept and cannot be shown."""
+    stored = sorted(parts.keys.keys, key=lambda key: key.created_at)
+    return KeysAnswer(items=[Key.of(key) for key in stored])
+
+
+@router.post("/keys", summary="Make an API key", status_code=201, openapi_extra=needs(Permission.KEYS))
+def make_key(parts: OpenParts, caller: TheCaller, wanted: KeyWanted) -> KeyMade:
+    """Make a key and show it this once; it can be used at once."""
+    key, stored = KeyRing(parts.settings.data_folder, caller).create(**dict(wanted))
+    return _made(key, stored)
+
+
+@router.post(
+    "/keys/{key_id}/rotate",
+    summary="Replace an API key",
+    status_code=201,
+    openapi_extra=needs(Permission.KEYS),
+)
+def rotate_key(
+    parts: OpenParts,
+    caller: TheCaller,
+    key_id: str,
+    rotation: Annotated[KeyRotation, Body(default_factory=KeyRotation)],
+) -> KeyMade:
+    """Replace the keys of a key's holder by a new one of the same role, limits and expiry."""
+    ring = KeyRing(parts.settings.data_folder, caller)
+    return _made(*ring.rotate(ring.live(key_id).name, timedelta(hours=rotation.overlap_hours)))
+
+
+@router.delete(
+    "/keys/{key_id}", summary="Revoke an API key", status_code=204, openapi_extra=needs(Permission.KEYS)
+)
+def revoke_key(parts: OpenParts, caller: TheCaller, key_id: str) -> None:
+    """Refuse a key and its sessions from now on; the last admin key is kept."""
+    KeyRing(parts.settings.data_folder, caller).revoke_one(key_id)
+
+
+def _made(key: str, stored: StoredKey) -> KeyMade:
+    return KeyMade.model_validate({**_told(stored), "key": key})
+
+
+def _told(stored: StoredKey) -> dict[str, object]:
+    limits = {
+        name: None if values is None else sorted(values)
+        for name, values in (("camera_ids", stored.camera_ids), ("galleries", stored.galleries))
+    }
+    return {**stored.model_dump(exclude={"sha256"}), **limits, "key_id": stored.key_id}

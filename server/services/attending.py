@@ -1,0 +1,127 @@
+"""What goes on without a request: webhooks are called, watchlists expire, what a failure left is settled."""
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+
+from index.errors import PecaError
+from server.audit import Action, AuditLog
+from server.errors import WebhookRefused
+from server.events import Events
+from server.services.watching import Watching
+from server.settings import Settings
+from server.watch_store import WatchStore
+from server.watchlists import Delivery, WatchHit
+from server.webhooks import call, json_body, resolve, signed_headers
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 3600.0
+_TEND_S = 15.0
+_PAGE = 100
+_LOGGER = logging.getLogger(__name__)
+
+
+class Sender:
+    """Calls webhooks; a hit is sent until it is taken or given up, at least once, also after a restart."""
+
+    def __init__(self, store: WatchStore, audit: AuditLog, settings: Settings) -> None:
+        self._store = store
+        self._audit = audit
+        self._settings = settings
+
+    def send_due(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Call the webhooks that are due, oldest hit first.
+
+        An address that does not answer is tried once; the attempt counts for all hits that wait for it.
+
+        Args:
+            stopped: Asked before each call; the others are left.
+
+        Raises:
+            StorageUnavailable: The store or the audit log cannot be used.
+        """
+        silent: dict[str, str] = {}
+        for hit, secret in self._store.due(time.time(), _PAGE):
+            if stopped():
+                return
+            url = hit.watchlist.webhook_url or ""
+            if url in silent:
+                self._failed(hit, silent[url])
+                continue
+            try:
+                status = self._send(url, hit, secret)
+            except (OSError, WebhookRefused) as error:
+                silent[url] = str(error)
+                self._failed(hit, str(error))
+                continue
+            if 200 <= status < 300:
+                self._settle(hit, Delivery.DELIVERED, None)
+            else:
+                self._failed(hit, f"the answer was {status}")
+
+    def _send(self, url: str, hit: WatchHit, secret: str) -> int:
+        body = json_body({"type": "hit", **hit.as_event()})
+        target = resolve(url, allow_private=self._settings.webhooks_allow_private)
+        return call(target, body, signed_headers(secret, body, hit.event_id, time.time()))
+
+    def _failed(self, hit: WatchHit, error: str) -> None:
+        if hit.attempts + 1 >= self._settings.webhook_attempts:
+            self._settle(hit, Delivery.DEAD, error)
+        else:
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**hit.attempts)
+            self._store.record_delivery(hit.event_id, Delivery.PENDING, error, time.time() + pause_s)
+
+    def _settle(self, hit: WatchHit, state: Delivery, error: str | None) -> None:
+        self._audit.append(
+            Action.WATCHLIST,
+            change="webhook",
+            watchlist_id=hit.match.watchlist_id,
+            event_id=hit.event_id,
+            url=hit.watchlist.webhook_url,
+            delivery=state,
+            error=error,
+        )
+        self._store.record_delivery(hit.event_id, state, error, 0.0)
+
+
+class Attendant:
+    """A thread that tends the watchlists and sends their hits, until it is closed."""
+
+    def __init__(self, store: WatchStore, watching: Watching, sender: Sender, events: Events) -> None:
+        self._store = store
+        self._watching = watching
+        self._sender = sender
+        self._events = events
+        self._woken = Event()
+        self._closed = False
+        self._thread = Thread(target=self._work, name="peca-attendant", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; a webhook under way is finished."""
+        self._closed = True
+        self._woken.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        with self._events.waking(self._woken.set):
+            while not self._closed:
+                self._woken.clear()
+                wait_s = self._tend()
+                if not self._closed:
+                    self._woken.wait(wait_s)
+
+    def _tend(self) -> float:
+        """One round; returns the seconds until the next is due."""
+        try:
+            self._watching.tend()
+            self._sender.send_due(lambda: self._closed)
+            due = self._store.next_due()
+        except PecaError as error:
+            _LOGGER.error("watchlists cannot be tended now, and will be tried again: %s", error)
+            return _TEND_S
+        except Exception:  # the thread must go on; the trace says what was not foreseen
+            _LOGGER.exception("watchlists could not be tended, and will be tried again")
+            return _TEND_S
+        return _TEND_S if due is None else max(0.0, min(_TEND_S, due - time.time()))

@@ -1,0 +1,103 @@
+"""From the image files of a query to one vector, and what is told of each of them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.modality import detect_modality
+from exporter.preprocess import load_image
+from index.errors import InvalidInput
+from index.rerank import fuse
+from index.space import Modality
+from server.batching import EncodingQueue, Lane
+from server.errors import ImageBytesExceeded
+from server.limits import DECODING
+from server.settings import Settings
+
+MAX_QUERY_IMAGES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class QueryImage:
+    """One image that was searched with.
+
+    Attributes:
+        modality: By which light it was taken.
+        detected: That was judged by its content, and not said by the operator or the gallery.
+        confidence: Of the judgement, 0.5 to 1; ``None`` where it was said.
+        sha256: Of its file; ``None`` where a stored image's file is missing.
+        image_id: Of a stored image; ``None`` for one that came with the request.
+    """
+
+    modality: Modality
+    detected: bool = False
+    confidence: float | None = None
+    sha256: str | None = None
+    image_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """N query images: (N, H, W, 3) uint8 pixels, and what is told of each."""
+
+    pixels: NDArray[np.uint8]
+    images: tuple[QueryImage, ...]
+
+
+class QueryImages:
+    """Decodes and encodes the images of one person that a search or a watchlist asks by."""
+
+    def __init__(self, encoding: EncodingQueue, settings: Settings) -> None:
+        self._encoding = encoding
+        self._settings = settings
+
+    def decode(self, files: Sequence[bytes], modality: Modality | None) -> Decoded:
+        """Decode image files.
+
+        Args:
+            files: Their bytes, 1 to ``MAX_QUERY_IMAGES``.
+            modality: Of all of them; ``None`` judges each by its content.
+
+        Raises:
+            InvalidInput: There is none, or there are too many.
+            ImageRefused: One cannot be used.
+        """
+        if not 1 <= len(files) <= MAX_QUERY_IMAGES:
+            raise InvalidInput(f"expected 1 to {MAX_QUERY_IMAGES} query images, got {len(files)}")
+        for data in files:
+            check_image_bytes(data, self._settings)
+        size, most = self._encoding.image_hw, self._settings.max_image_pixels
+        with DECODING:
+            pixels = [load_image(data, size, max_pixels=most) for data in files]
+        told = tuple(_told(data, one, modality) for data, one in zip(files, pixels, strict=True))
+        return Decoded(np.stack(pixels), told)
+
+    def encode(self, decoded: Decoded) -> NDArray[np.float32]:
+        """(D,) the unit vector of all of them together.
+
+        Raises:
+            EncoderBusy: Too many searches wait.
+        """
+        light = [image.modality for image in decoded.images]
+        return fuse(self._encoding.encode(decoded.pixels, light, Lane.SEARCH))
+
+
+def check_image_bytes(data: bytes, settings: Settings) -> None:
+    """Refuse an image file that is too large.
+
+    Raises:
+        ImageBytesExceeded: It is.
+    """
+    if len(data) > settings.max_image_bytes:
+        raise ImageBytesExceeded(f"expected at most {settings.max_image_bytes:,} bytes, got {len(data):,}")
+
+
+def _told(data: bytes, pixels: NDArray[np.uint8], modality: Modality | None) -> QueryImage:
+    digest = hashlib.sha256(data).hexdigest()
+    if modality is not None:
+        return QueryImage(modality, sha256=digest)
+    judged = detect_modality(pixels)
+    return QueryImage(judged.modality, True, round(judged.confidence, 4), digest)

@@ -1,0 +1,57 @@
+"""Signing in and out, and saying so in the audit log."""
+
+from datetime import UTC, datetime
+
+from server.access import Caller
+from server.audit import Action, AuditLog
+from server.errors import KeyRefused
+from server.sessions import Session, Sessions
+
+
+class SignIn:
+    """Opens and closes sessions; the audit log has each, and each attempt that failed."""
+
+    def __init__(self, sessions: Sessions, audit: AuditLog) -> None:
+        self._sessions = sessions
+        self._audit = audit
+
+    def open(self, key: str, address: str, old: str | None) -> tuple[str, Session]:
+        """Begin a session with a key.
+
+        Args:
+            key: In clear.
+            address: Where the attempt comes from.
+            old: The token of the browser's session before, which ends.
+
+        Returns:
+            The cookie's token, and the session.
+
+        Raises:
+            KeyRefused: The key is not one that the server takes.
+            StorageUnavailable: The audit log cannot be written; no session was opened.
+        """
+        began_at = datetime.now(UTC)
+        try:
+            token, session = self._sessions.open(key)
+        except KeyRefused:
+            self._audit.append(Action.SESSION, change="refuse", address=address)
+            raise
+        try:
+            self._audit.append(
+                Action.SESSION, Caller(session.holder, began_at), change="open", address=address
+            )
+        except Exception:
+            self._sessions.close(token)
+            raise
+        if old is not None:
+            self._sessions.close(old)
+        return token, session
+
+    def close(self, token: str, caller: Caller) -> None:
+        """End a session, whether or not that can be recorded.
+
+        Raises:
+            StorageUnavailable: The audit log cannot be written.
+        """
+        self._sessions.close(token)
+        self._audit.append(Action.SESSION, caller, change="close")

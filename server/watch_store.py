@@ -1,0 +1,248 @@
+"""Watchlists and their hits in one SQLite file of the data folder; a hit is stored before it is told of."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.files import make_folder, sync_folder, write_file
+from server.errors import StorageUnavailable, WatchlistUnknown
+from server.watchlists import Delivery, Match, WatchHit, Watchlist
+
+FILE_NAME = "watchlists.sqlite3"
+_VECTOR_TYPE = np.dtype("<f4")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS watchlists (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, watchlist_id TEXT NOT NULL UNIQUE,
+    facts TEXT NOT NULL, secret TEXT, vector BLOB
+) STRICT;
+CREATE TABLE IF NOT EXISTS query_images (
+    watchlist_id TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (watchlist_id, number)
+) STRICT;
+CREATE TABLE IF NOT EXISTS expected (
+    batch TEXT NOT NULL, watchlist_id TEXT NOT NULL, image_id TEXT NOT NULL,
+    camera_id TEXT NOT NULL, captured_at TEXT NOT NULL, modality TEXT NOT NULL, score REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS hits (
+    event_id INTEGER PRIMARY KEY AUTOINCREMENT, watchlist_id TEXT NOT NULL, image_id TEXT NOT NULL,
+    camera_id TEXT NOT NULL, captured_at TEXT NOT NULL, modality TEXT NOT NULL, score REAL NOT NULL,
+    delivery TEXT, attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0, error TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS hits_by_watchlist ON hits (watchlist_id, event_id);
+CREATE INDEX IF NOT EXISTS hits_to_deliver ON hits (next_at) WHERE delivery = 'pending';
+"""
+_SEEN = "watchlist_id, image_id, camera_id, captured_at, modality, score"
+
+
+class WatchStore:
+    """The file; safe to call from several threads. What is erased is overwritten.
+
+    Raises:
+        StorageUnavailable: It cannot be opened; every method too, where it cannot be read or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+        self._lock = Lock()
+        with _explained(self._path):
+            make_folder(folder)
+            if not self._path.exists():
+                write_file(self._path, b"", folder)
+                sync_folder(folder)
+            self._database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+            self._database.executescript(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + _SCHEMA
+            )
+
+    def add(
+        self, watchlist: Watchlist, vector: NDArray[np.float32], images: Sequence[bytes], secret: str | None
+    ) -> None:
+        """Store a watchlist with its (D,) vector, its query images and the secret of its webhook."""
+        facts = json.dumps(watchlist.as_json())
+        stored = (watchlist.watchlist_id, facts, secret, vector.astype(_VECTOR_TYPE).tobytes())
+        rows = [(watchlist.watchlist_id, number, data) for number, data in enumerate(images)]
+        with self._changing() as database:
+            database.execute(
+                "INSERT INTO watchlists (watchlist_id, facts, secret, vector) VALUES (?, ?, ?, ?)", stored
+            )
+            database.executemany("INSERT INTO query_images VALUES (?, ?, ?)", rows)
+
+    def all(self) -> list[Watchlist]:
+        """Every watchlist, newest first."""
+        return [
+            Watchlist.from_json(json.loads(facts))
+            for (facts,) in self._read("SELECT facts FROM watchlists ORDER BY position DESC")
+        ]
+
+    def get(self, watchlist_id: str) -> Watchlist:
+        """One watchlist.
+
+        Raises:
+            WatchlistUnknown: There is none.
+        """
+        found = self._read("SELECT facts FROM watchlists WHERE watchlist_id = ?", watchlist_id)
+        if not found:
+            raise WatchlistUnknown(f"there is no watchlist {watchlist_id!r}")
+        return Watchlist.from_json(json.loads(found[0][0]))
+
+    def vector(self, watchlist_id: str) -> NDArray[np.float32] | None:
+        """(D,) the unit vector of a watchlist; ``None`` where it has ended or there is none."""
+        found = self._read("SELECT vector FROM watchlists WHERE watchlist_id = ?", watchlist_id)
+        return np.frombuffer(found[0][0], _VECTOR_TYPE) if found and found[0][0] is not None else None
+
+    def image(self, watchlist_id: str, number: int) -> bytes | None:
+        """A query image's file, counted from 0, or ``None``."""
+        found = self._read(
+            "SELECT data FROM query_images WHERE watchlist_id = ? AND number = ?", watchlist_id, number
+        )
+        return found[0][0] if found else None
+
+    def end(self, ended: Watchlist) -> None:
+        """Erase vector and query images of a watchlist that expired; its facts and hits stay."""
+        with self._changing(erasing=True) as database:
+            database.execute(
+                "UPDATE watchlists SET facts = ?, vector = NULL WHERE watchlist_id = ?",
+                (json.dumps(ended.as_json()), ended.watchlist_id),
+            )
+            database.execute("DELETE FROM query_images WHERE watchlist_id = ?", (ended.watchlist_id,))
+
+    def remove(self, watchlist_id: str) -> None:
+        """Erase a watchlist with all that belongs to it."""
+        with self._changing(erasing=True) as database:
+            for table in ("watchlists", "query_images", "expected", "hits"):
+                database.execute(f"DELETE FROM {table} WHERE watchlist_id = ?", (watchlist_id,))  # noqa: S608
+
+    def expect(self, batch: str, matches: Sequence[Match]) -> None:
+        """Note what will be hits once the images of a batch are in the gallery; on disk when this returns."""
+        with self._changing() as database:
+            rows = [(batch, *match.row()) for match in matches]
+            database.executemany("INSERT INTO expected VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def settle(self, batch: str, matches: Sequence[Match]) -> None:
+        """Make hits of these matches, and forget what was expected of their batch, in one step.
+
+        Of a watchlist that was removed meanwhile nothing is stored.
+        """
+        with self._changing() as database:
+            database.executemany(
+                f"INSERT INTO hits ({_SEEN}, delivery) SELECT ?, ?, ?, ?, ?, ?,"  # noqa: S608
+                " CASE WHEN json_extract(facts, '$.webhook_url') IS NULL THEN NULL ELSE 'pending' END"
+                " FROM watchlists WHERE watchlist_id = ?",
+                [(*match.row(), match.watchlist_id) for match in matches],
+            )
+            database.execute("DELETE FROM expected WHERE batch = ?", (batch,))
+
+    def expected(self) -> dict[str, list[Match]]:
+        """What was noted by ``expect`` and not settled, by batch."""
+        found: dict[str, list[Match]] = {}
+        for batch, *row in self._read(f"SELECT batch, {_SEEN} FROM expected ORDER BY rowid"):  # noqa: S608
+            found.setdefault(batch, []).append(Match.read(row))
+        return found
+
+    def has_hit(self, match: Match) -> bool:
+        """Whether this image is a hit of this watchlist already."""
+        question = "SELECT 1 FROM hits WHERE watchlist_id = ? AND image_id = ? LIMIT 1"
+        return bool(self._read(question, match.watchlist_id, match.image_id))
+
+    def newest(self) -> int:
+        """The highest number that a hit ever had; 0 before the first."""
+        found = self._read("SELECT seq FROM sqlite_sequence WHERE name = 'hits'")
+        return int(found[0][0]) if found else 0
+
+    def hits_after(self, event_id: int, limit: int) -> list[WatchHit]:
+        """Hits of all watchlists with a higher number, oldest first."""
+        return self._hits("event_id > ? ORDER BY event_id LIMIT ?", event_id, limit)
+
+    def hits_of(
+        self, watchlist_id: str, below: int | None, limit: int, delivery: Delivery | None = None
+    ) -> list[WatchHit]:
+        """Hits of one watchlist, newest first; ``below`` an event id, and of one state where wanted."""
+        return self._hits(
+            "watchlist_id = ? AND event_id < coalesce(?, event_id + 1) AND delivery IS coalesce(?, delivery)"
+            " ORDER BY event_id DESC LIMIT ?",
+            watchlist_id,
+            below,
+            delivery,
+            limit,
+        )
+
+    def hit_counts(self) -> dict[str, dict[str, int]]:
+        """By watchlist, how many hits there are, by state of their webhook (``none`` without one)."""
+        counts: dict[str, dict[str, int]] = {}
+        grouped = "SELECT watchlist_id, coalesce(delivery, 'none'), count(*) FROM hits GROUP BY 1, 2"
+        for watchlist_id, delivery, count in self._read(grouped):
+            counts.setdefault(watchlist_id, {})[delivery] = count
+        return counts
+
+    def due(self, now: float, limit: int) -> list[tuple[WatchHit, str]]:
+        """Hits whose webhook is to be called by ``now`` (epoch, s), oldest first, with the secret."""
+        hits = self._hits("delivery = 'pending' AND next_at <= ? ORDER BY event_id LIMIT ?", now, limit)
+        secrets = dict(self._read("SELECT watchlist_id, secret FROM watchlists WHERE secret IS NOT NULL"))
+        return [(hit, secrets.get(hit.match.watchlist_id, "")) for hit in hits]
+
+    def next_due(self) -> float | None:
+        """When a webhook is to be called next (epoch, s); ``None`` where none is."""
+        (found,) = self._read("SELECT min(next_at) FROM hits WHERE delivery = 'pending'")[0]
+        return None if found is None else float(found)
+
+    def record_delivery(self, event_id: int, state: Delivery, error: str | None, next_at: float) -> None:
+        """Write down an attempt of a hit's webhook, and when the next is made (epoch, s)."""
+        with self._changing() as database:
+            database.execute(
+                "UPDATE hits SET delivery = ?, attempts = attempts + 1, error = ?, next_at = ?"
+                " WHERE event_id = ?",
+                (state, error, next_at, event_id),
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            self._database.close()
+
+    def _hits(self, condition: str, *values: object) -> list[WatchHit]:
+        columns = ", ".join(f"hits.{name.strip()}" for name in _SEEN.split(","))
+        rows = self._read(
+            f"SELECT event_id, delivery, attempts, error, facts, {columns}"  # noqa: S608
+            f" FROM hits JOIN watchlists USING (watchlist_id) WHERE {condition}",
+            *values,
+        )
+        return [
+            WatchHit(
+                event_id,
+                Match.read(seen),
+                Watchlist.from_json(json.loads(facts)),
+                None if delivery is None else Delivery(delivery),
+                attempts,
+                error,
+            )
+            for event_id, delivery, attempts, error, facts, *seen in rows
+        ]
+
+    def _read(self, statement: str, *values: object) -> list[Any]:
+        with _explained(self._path), self._lock:
+            return self._database.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _changing(self, *, erasing: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction; on disk at its end, and after ``erasing`` nowhere else."""
+        with _explained(self._path), self._lock:
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield self._database
+            if erasing:
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise StorageUnavailable(f"the watchlists in {path} cannot be read or written: {error}") from error

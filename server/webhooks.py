@@ -1,0 +1,213 @@
+"""Webhooks: where they may go, how they are signed, and one call of one."""
+
+import hashlib
+import hmac
+import json
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore
+
+from server.errors import WebhookRefused
+
+TIMESTAMP_HEADER = "PECA-Timestamp"
+SIGNATURE_HEADER = "PECA-Signature"
+EVENT_HEADER = "PECA-Event-Id"
+TIMEOUT_S = 10.0
+_PORTS = {"http": 80, "https": 443}
+# Addresses of IPv6 that carry one of IPv4 in their last 32 bits (RFC 6052).
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a webhook goes, looked up and found to be allowed.
+
+    Attributes:
+        url: As the watchlist's maker gave it.
+        address: The IP address that is connected to; nothing is looked up again.
+        port: Of that address.
+    """
+
+    url: str
+    address: str
+    port: int
+
+
+def resolve(url: str, *, allow_private: bool) -> Target:
+    """Look up where a webhook goes.
+
+    Args:
+        url: ``https://...``.
+        allow_private: Also take ``http`` and addresses that are not public.
+
+    Raises:
+        WebhookRefused: It is no such address, its name cannot be looked up, or it leads to an address
+            that is not public.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError as error:
+        raise WebhookRefused(
+            f"a webhook's address must be one such as https://example.com/hits: {error}"
+        ) from None
+    schemes = ("https", "http") if allow_private else ("https",)
+    if (
+        parts.scheme not in schemes
+        or not parts.hostname
+        or parts.username is not None
+        or not (url.isascii() and url.isprintable())
+    ):
+        raise WebhookRefused(
+            f"a webhook's address must begin with {' or '.join(f'{one}://' for one in schemes)} and name a "
+            "host, in ASCII, without a user name"
+        )
+    addresses = _looked_up(parts.hostname, port)
+    if not allow_private and (inner := [one for one in addresses if not is_public(one)]):
+        raise WebhookRefused(
+            f"{parts.hostname} leads to {inner[0]}, which is not a public address; the setting "
+            "webhooks_allow_private takes such addresses"
+        )
+    return Target(url, addresses[0], port)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet, also where it wraps one of IPv4."""
+    ip = ip_address(address)
+    wrapped = ip if isinstance(ip, IPv4Address) else _wrapped(ip) or ip
+    return ip.is_global and wrapped.is_global and not wrapped.is_multicast
+
+
+def signed_headers(secret: str, body: bytes, event_id: int, now: float) -> dict[str, str]:
+    """What proves to the receiver who sent ``body``, and when.
+
+    Args:
+        secret: Of the watchlist's webhook.
+        body: What is sent.
+        event_id: Of the hit; the receiver may see one twice.
+        now: Epoch, s.
+
+    Returns:
+        The headers; the signature is ``v1=`` and the HMAC-SHA256, in hexadecimal digits, of the
+        timestamp, a full stop and the body.
+    """
+    timestamp = str(int(now))
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "PECA-Webhook/1",
+        TIMESTAMP_HEADER: timestamp,
+        SIGNATURE_HEADER: f"v1={digest}",
+        EVENT_HEADER: str(event_id),
+    }
+
+
+def call(target: Target, body: bytes, headers: dict[str, str], timeout_s: float = TIMEOUT_S) -> int:
+    """POST ``body``; neither redirects nor proxies are followed, and no answer's body is read.
+
+    Args:
+        target: Where; TLS checks the certificate against the name in its address.
+        body: What.
+        headers: With it.
+        timeout_s: Longest wait for all of it together.
+
+    Returns:
+        The status of the answer.
+
+    Raises:
+        OSError: No answer came: connection, TLS, time or protocol; the message says which.
+    """
+    backend = _Pinned(target, time.monotonic() + timeout_s)
+    context = ssl.create_default_context()
+    try:
+        with (
+            httpcore.ConnectionPool(ssl_context=context, network_backend=backend) as pool,
+            pool.stream("POST", target.url, headers=list(headers.items()), content=body) as response,
+        ):
+            return int(response.status)
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def json_body(event: dict[str, Any]) -> bytes:
+    """The body that carries an event."""
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class _Pinned(httpcore.SyncBackend):
+    """Connects to the address that was looked up and allowed, and to no other, until a deadline."""
+
+    def __init__(self, target: Target, deadline: float) -> None:
+        self._target = target
+        self._deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,  # noqa: ARG002 - it was looked up before
+        port: int,  # noqa: ARG002
+        timeout: float | None = None,  # noqa: ARG002
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = super().connect_tcp(
+            self._target.address, self._target.port, _left(self._deadline), local_address, socket_options
+        )
+        return _Hurried(stream, self._deadline)
+
+
+class _Hurried(httpcore.NetworkStream):
+    """A stream with one deadline for all that is done with it."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        return self._stream.read(max_bytes, _left(self._deadline))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        self._stream.write(buffer, _left(self._deadline))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        stream = self._stream.start_tls(ssl_context, server_hostname, _left(self._deadline))
+        return _Hurried(stream, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise httpcore.ReadTimeout("it took too long")
+    return left
+
+
+def _looked_up(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise WebhookRefused(f"the host {host} cannot be looked up: {error}") from None
+    return [str(entry[4][0]).partition("%")[0] for entry in found]
+
+
+def _wrapped(ip: IPv6Address) -> IPv4Address | None:
+    if ip in _NAT64:
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    teredo = ip.teredo
+    return ip.ipv4_mapped or ip.sixtofour or (None if teredo is None else teredo[1])

@@ -1,0 +1,259 @@
+"""What a running server tells of itself: metrics, readiness, request ids, logs; and how it drops work."""
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from server_site import Process, Site, about, picture
+
+from exporter.runtime import GreyPixelEncoder
+from index.space import Modality
+from server.access import Role
+
+
+class SlowEncoder(GreyPixelEncoder):
+    """Takes its time, and counts what it encoded."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.encoded = 0
+        self.entered = threading.Event()
+
+    def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+        self.entered.set()
+        time.sleep(self.seconds)
+        self.encoded += len(images)
+        return super().encode(images, modality)
+
+
+class HeldEncoder(SlowEncoder):
+    """Encodes once it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.go = threading.Event()
+
+    def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+        self.entered.set()
+        assert self.go.wait(60)
+        return super().encode(images, modality)
+
+
+def metric(text: str, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_metrics_count_what_happened(site: Site) -> None:
+    before = site.http.get("/metrics").text
+    site.people(3)
+    site.search(picture(1))
+    site.search(b"no image")
+    answer = site.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    grew = {
+        name: metric(answer.text, name) - metric(before, name)
+        for name in (
+            'peca_requests_total{route="POST /search",status="200"}',
+            'peca_requests_total{route="POST /search",status="415"}',
+            'peca_problems_total{problem="not-an-image"}',
+            'peca_images_total{status="stored"}',
+            'peca_stage_seconds_count{stage="search"}',
+            'peca_stage_seconds_count{stage="store"}',
+            'peca_request_seconds_count{route="POST /images"}',
+        )
+    }
+    assert list(grew.values()) == [1, 1, 1, 3, 1, 1, 1], grew
+    for stage in ("decode", "wait", "encode", "audit"):
+        name = f'peca_stage_seconds_count{{stage="{stage}"}}'
+        assert metric(answer.text, name) > metric(before, name)
+    assert metric(answer.text, "peca_gallery_images") == 3
+    assert metric(answer.text, "peca_ready") == 1
+    assert metric(answer.text, 'peca_encoder_queue_images{lane="search"}') == 0
+    assert metric(answer.text, "peca_disk_free_bytes") > 0
+    assert 'encoder="grey-pixels-32x16",gallery="memory",provider="numpy"' in answer.text
+
+
+def test_metrics_are_for_admins_unless_they_are_open(
+    start: Callable[..., Site], as_holder: Callable[..., Site]
+) -> None:
+    site = start()
+    assert httpx.get(f"{site.http.base_url}/metrics").status_code == 401
+    assert as_holder(site, "Ada", Role.OPERATOR).http.get("/metrics").status_code == 403
+    opened = start(metrics_open=True)
+    assert "peca_ready 1.0" in httpx.get(f"{opened.http.base_url}/metrics").text
+
+
+def test_a_full_disk_is_told_and_takes_no_images(start: Callable[..., Site]) -> None:
+    site = start(min_free_disk_bytes=10**18)
+    for answer in (site.http.get("/readyz"), site.people(1)):
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:storage-unavailable")
+        assert "expected at least 1,000,000,000,000,000,000 bytes free" in answer.json()["detail"]
+    assert site.search(picture(1)).status_code == 200
+    assert metric(site.http.get("/metrics").text, "peca_ready") == 0
+
+
+def test_each_answer_carries_a_request_id(site: Site) -> None:
+    first, second = (site.http.get("/healthz").headers["x-request-id"] for _ in range(2))
+    assert first != second
+    assert re.fullmatch("[0-9a-f]{32}", first)
+    for path in ("/healthz", "/nowhere"):
+        own = site.http.get(path, headers={"X-Request-ID": "gate-1.7_b"})
+        assert own.headers["x-request-id"] == "gate-1.7_b"
+    for strange in ("a b", "x" * 65, "", "<script>"):
+        assert site.http.get("/healthz", headers={"X-Request-ID": strange}).headers["x-request-id"] != strange
+
+
+def test_the_log_names_routes_and_keeps_secrets(
+    launch: Callable[[], Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PECA_LOG_FORM", "json")
+    process = launch()
+    key = process.key or ""
+    site = process.site(key)
+    site.people(1)
+    answer = site.search(picture(1), case="case-of-Ada", reason="reason-of-Ada")
+    site.http.get("/audit", params={"case": "case-of-Ada"})
+    site.http.get("/images/p0-of-Ada")
+    process.end()
+    text = process.log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [line["route"] for line in requests] == [
+        "POST /images",
+        "POST /search",
+        "GET /audit",
+        "GET /images/{image_id}",
+    ]
+    assert [line["status"] for line in requests] == [201, 200, 200, 404]
+    assert requests[1]["request_id"] == answer.headers["x-request-id"]
+    assert all(line["key_id"] and line["ms"] > 0 and line["timestamp"] for line in requests)
+    for secret in (key, "of-Ada", "JFIF"):
+        assert secret not in text
+
+
+def test_a_request_that_takes_too_long_is_given_up(start: Callable[..., Site]) -> None:
+    encoder = SlowEncoder(1.0)
+    site = start(encoder, request_timeout_s=0.2)
+    for answer in (site.search(picture(1)), site.people(20)):
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:deadline-passed")
+        assert answer.headers["retry-after"] == "1"
+    time.sleep(1.5)
+    assert encoder.encoded <= 17, "what nobody waited for was encoded"
+    assert site.http.get("/cameras").json()["items"] == []
+
+
+def test_the_work_of_clients_that_left_is_dropped(
+    start: Callable[..., Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="peca.requests")
+    encoder = HeldEncoder()
+    site = start(encoder)
+    first = threading.Thread(target=site.search, args=(picture(0),))
+    first.start()
+    assert encoder.entered.wait(30)
+    for _ in range(4):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{site.http.base_url}/search",
+                files={"image": ("a.jpg", picture(1))},
+                data={"query_modality": "visible"},
+                headers=dict(site.http.headers),
+                timeout=httpx.Timeout(30, read=0.5),
+            )
+    time.sleep(0.5)
+    encoder.go.set()
+    first.join()
+    assert site.search(picture(2)).status_code == 200
+    assert encoder.encoded == 2, "images of clients that left were encoded"
+    assert [getattr(record, "status", None) for record in caplog.records].count(499) == 4
+
+
+def test_many_slow_requests_leave_the_probes_alone(start: Callable[..., Site]) -> None:
+    encoder = HeldEncoder()
+    site = start(encoder, max_open_requests=50)
+    callers = [threading.Thread(target=site.search, args=(picture(1),)) for _ in range(50)]
+    for thread in callers:
+        thread.start()
+    try:
+        while metric(site.http.get("/metrics").text, 'peca_encoder_queue_images{lane="search"}') < 50:
+            time.sleep(0.05)
+        assert httpx.get(f"{site.http.base_url}/readyz", timeout=10).status_code == 200
+    finally:
+        encoder.go.set()
+        for thread in callers:
+            thread.join()
+
+
+def test_many_requests_are_bounded(start: Callable[..., Site]) -> None:
+    site = start(SlowEncoder(0.5), max_open_requests=3)
+    answers: list[httpx.Response] = []
+    callers = [threading.Thread(target=lambda: answers.append(site.search(picture(1)))) for _ in range(9)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join()
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert sum(answer.status_code == 200 for answer in answers) >= 3
+    assert len(refused) >= 1
+    assert {answer.json()["type"] for answer in refused} == {"urn:peca:problem:server-busy"}
+    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+
+
+def test_bytes_in_work_are_bounded(start: Callable[..., Site]) -> None:
+    site = start(SlowEncoder(0.5), max_open_bytes=2000)
+    assert site.search(picture(1)).status_code == 200
+    answers: list[httpx.Response] = []
+    callers = [threading.Thread(target=lambda: answers.append(site.search(picture(1)))) for _ in range(6)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {200, 429}
+
+
+def test_a_stop_finishes_what_was_accepted(launch: Callable[[], Process]) -> None:
+    process = launch()
+    key = process.key or ""
+    acknowledged: list[str] = []
+    cut_off: list[Exception] = []
+
+    def send(site: Site, first: int) -> None:
+        for start in range(first, first + 2000, 8):
+            names = [f"p{person}" for person in range(start, start + 8)]
+            try:
+                answer = site.ingest(
+                    {name: picture(hash(name) % 1000) for name in names},
+                    [about(name, image_id=name) for name in names],
+                )
+            except httpx.TransportError as error:
+                cut_off.append(error)
+                return
+            assert answer.status_code in (201, 503), answer.text
+            acknowledged.extend(
+                item["image_id"] for item in answer.json().get("items", []) if item["status"] == "stored"
+            )
+
+    senders = [threading.Thread(target=send, args=(process.site(key), 10_000 * n)) for n in range(6)]
+    for thread in senders:
+        thread.start()
+    while len(acknowledged) < 64:
+        time.sleep(0.02)
+    assert process.end() == 0
+    for thread in senders:
+        thread.join()
+    # A connection that the server closes between two requests is refused; none is reset within one.
+    assert not [error for error in cut_off if isinstance(error, httpx.ReadError)]
+    restarted = launch().site(key)
+    held = sum(camera["count"] for camera in restarted.http.get("/cameras").json()["items"])
+    assert held >= len(acknowledged) > 0
+    for image_id in acknowledged:
+        assert restarted.http.get(f"/images/{image_id}/thumbnail").status_code == 200

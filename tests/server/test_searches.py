@@ -1,0 +1,167 @@
+"""GET /searches, and the export of a search."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+from server_site import Site, about, picture
+
+from server.access import Role
+from server.chain import canonical
+from server.settings import Settings
+
+AsHolder = Callable[..., Site]
+
+
+def listed(site: Site, **query: object) -> list[str]:
+    answer = site.http.get("/searches", params=query)
+    assert answer.status_code == 200, answer.text
+    return [item["search_id"] for item in answer.json()["items"]]
+
+
+def test_an_operator_lists_their_own_and_an_auditor_all(
+    site: Site, as_holder: AsHolder, settings: Settings
+) -> None:
+    site.people(2)
+    ada, eve = (as_holder(site, name, Role.OPERATOR) for name in ("Ada", "Eve"))
+    olga = as_holder(site, "Olga", Role.AUDITOR)
+    made = [
+        who.search(picture(1), case=case, limit=1).json()["search_id"]
+        for who, case in ((ada, "17"), (eve, "17"), (ada, "18"), (ada, "17"))
+    ]
+    assert listed(ada) == [made[3], made[2], made[0]]
+    assert listed(ada, case="17") == [made[3], made[0]]
+    assert listed(eve) == [made[1]]
+    assert listed(olga) == listed(site) == made[::-1]
+    first = ada.http.get("/searches", params={"limit": 2}).json()
+    second = ada.http.get("/searches", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [one["search_id"] for one in second["items"]] == [made[0]]
+    assert second["next_cursor"] is None
+    newest = first["items"][0]
+    assert (newest["key"], newest["case"], newest["reason"], newest["query_modality"]) == (
+        "Ada",
+        "17",
+        None,
+        "visible",
+    )
+    assert (newest["query_images"], newest["results"]) == (1, 1)
+    last = json.loads((settings.data_folder / "audit.jsonl").read_text().splitlines()[-1])
+    assert (last["action"], last["key"]) == ("read", "Ada")
+    assert last["filters"] == {"key": "Ada", "action": "search"}
+
+
+def test_a_limited_key_lists_what_it_may_know(site: Site, as_holder: AsHolder, settings: Settings) -> None:
+    site.ingest({"a": picture(1)}, [about("a", camera_id="cam1")])
+    ada = as_holder(site, "Ada", Role.OPERATOR, camera_ids=["cam1"])
+    own = ada.search(picture(1)).json()["search_id"]
+    assert listed(ada) == [own]
+    # Her key was limited further since, so that what she searched then is beyond it now.
+    path = settings.data_folder / "keys.json"
+    path.write_text(path.read_text().replace('"cam1"', '"cam2"'))
+    assert listed(ada) == []
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "cursor=x", "key=Ada", "limit=1&limit=1"])
+def test_what_would_be_passed_over_is_refused(site: Site, query: str) -> None:
+    assert site.http.get(f"/searches?{query}").json()["type"] == "urn:peca:problem:invalid-request"
+
+
+def exported(site: Site, search_id: str) -> zipfile.ZipFile:
+    answer = site.http.get(f"/searches/{search_id}/export")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == f'attachment; filename="search-{search_id}.zip"'
+    return zipfile.ZipFile(io.BytesIO(answer.content))
+
+
+def test_an_export_holds_what_was_shown_and_found(
+    site: Site, as_holder: AsHolder, settings: Settings
+) -> None:
+    site.people(3, track_id="<b>t</b>")
+    ada = as_holder(site, "Ada <i>", Role.OPERATOR)
+    searched = ada.search(picture(1), case="17 & 18", reason="<script>alert(1)</script>").json()
+    search_id = searched["search_id"]
+    for verdict in ("unsure", "confirmed"):
+        said = {"image_id": "p1", "verdict": verdict, "note": f"<u>{verdict}</u>"}
+        ada.http.post(f"/searches/{search_id}/verdicts", json=said)
+    site.http.delete("/images/p2")
+    folder = exported(ada, search_id)
+    assert folder.testzip() is None
+    shown = [item["image_id"] for item in searched["items"]]
+    ranks = sorted(shown.index(image_id) + 1 for image_id in ("p0", "p1"))
+    pictures = [f"{kind}/{rank:03}.jpg" for kind in ("images", "thumbnails") for rank in ranks]
+    assert sorted(folder.namelist()) == sorted(["record.json", "report.html", *pictures])
+    told = json.loads(folder.read("record.json"))
+    lines = (settings.data_folder / "audit.jsonl").read_bytes().splitlines()
+    assert canonical(told["search"]) in lines
+    assert [canonical(one) for one in told["verdicts"]] == [line for line in lines if b'"verdict"' in line]
+    assert (told["exported_by"], sorted(told["images"])) == ("Ada <i>", ["p0", "p1"])
+    first = told["images"]["p1"]
+    assert folder.read(first["file"]) == picture(1)
+    assert first["sha256"] == hashlib.sha256(picture(1)).hexdigest()
+    with Image.open(io.BytesIO(folder.read(first["thumbnail"]))) as small:
+        assert small.format == "JPEG"
+    page = folder.read("report.html").decode()
+    for shown in (
+        search_id,
+        "17 &amp; 18",
+        "confirmed",
+        "removed from the gallery since",
+        told["search"]["sha256"],
+    ):
+        assert shown in page
+    for markup in ("<script", "<u>", "<i>", "<b>"):
+        assert markup not in page
+    assert f'src="{first["thumbnail"]}"' in page
+    last = json.loads(lines[-1])
+    assert (last["action"], last["search_id"], last["export"]) == ("read", search_id, "zip")
+
+
+def test_who_may_not_know_of_a_search_may_not_export_it(site: Site, as_holder: AsHolder) -> None:
+    site.ingest({"a": picture(1)}, [about("a", camera_id="cam1")])
+    wide = site.search(picture(1)).json()["search_id"]
+    ada = as_holder(site, "Ada", Role.OPERATOR, camera_ids=["cam1"])
+    for search_id in (wide, "none"):
+        answer = ada.http.get(f"/searches/{search_id}/export")
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:peca:problem:search-unknown")
+    olga = as_holder(site, "Olga", Role.AUDITOR)
+    assert olga.http.get(f"/searches/{wide}/export").status_code == 403
+    own = ada.search(picture(1)).json()["search_id"]
+    assert "images/001.jpg" in exported(ada, own).namelist()
+
+
+def test_an_old_record_without_a_chain_is_exported(start: Callable[..., Site], settings: Settings) -> None:
+    old = {
+        "at": "2026-01-02T03:04:05+00:00",
+        "action": "search",
+        "key": "admin",
+        "search_id": "old one",
+        "case": None,
+        "reason": None,
+        "query_sha256": "0" * 64,
+        "query_modality": "visible",
+        "filters": {"modality": "infrared"},
+        "limit": 20,
+        "score_threshold": None,
+        "gallery": "memory:",
+        "encoder": "grey-pixels-32x16",
+        "results": [{"image_id": "p0", "score": 0.5}],
+    }
+    settings.data_folder.mkdir()
+    (settings.data_folder / "audit.jsonl").write_text(json.dumps(old) + "\n")
+    site = start()
+    site.people(1)
+    answer = site.http.get("/searches/old%20one/export")
+    assert answer.headers["content-disposition"] == 'attachment; filename="search-old_one.zip"'
+    folder = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert "written before the log had a chain" in folder.read("report.html").decode()
+    assert folder.read("images/001.jpg") == picture(0)
+    record = site.http.get("/searches/old%20one").json()
+    assert record["queries"] == [
+        {"sha256": "0" * 64, "modality": "visible", "detected": False, "confidence": None, "image_id": None}
+    ]
+    assert site.http.get("/searches").json()["items"][0]["query_images"] == 1

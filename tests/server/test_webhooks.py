@@ -1,0 +1,275 @@
+"""Webhooks: signed, sent again, given up and listed; addresses that are not public are refused."""
+
+import hashlib
+import hmac
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import trustme
+from server_site import Site, about, picture
+
+from server import webhooks
+from server.errors import WebhookRefused
+from server.settings import Settings
+from server.webhooks import Target, call, is_public, resolve, signed_headers
+
+
+@dataclass
+class Receiver:
+    """A receiver of webhooks; answers with the statuses in turn, the last for ever."""
+
+    statuses: list[int] = field(default_factory=lambda: [204])
+    taken: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hits?of=site"
+
+
+@contextmanager
+def receiving(receiver: Receiver, context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            receiver.taken.append((self.path, dict(self.headers.items()), body))
+            statuses = receiver.statuses
+            self.send_response(statuses.pop(0) if len(statuses) > 1 else statuses[0])
+            self.send_header("Location", f"http://127.0.0.1:{receiver.port}/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    receiver.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving(Receiver()) as one:
+        yield one
+
+
+def until(found: Callable[[], object], wait_s: float = 20) -> None:
+    end = time.monotonic() + wait_s
+    while not found():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+
+
+def watch(site: Site, url: str) -> dict[str, str]:
+    form = {"name": "coat", "threshold": 0.999, "query_modality": "visible", "webhook_url": url}
+    answer = site.http.post("/watchlists", files={"image": ("q.jpg", picture(1))}, data=form)
+    assert answer.status_code == 201, answer.text
+    told: dict[str, str] = answer.json()
+    return told
+
+
+def states(site: Site, watchlist_id: str, **query: str) -> list[tuple[object, ...]]:
+    items = site.http.get(f"/watchlists/{watchlist_id}/hits", params=query).json()["items"]
+    return [tuple(item["webhook"][name] for name in ("status", "attempts", "error")) for item in items]
+
+
+def test_a_hit_is_sent_signed(start: Callable[..., Site], receiver: Receiver, settings: Settings) -> None:
+    site = start(webhooks_allow_private=True)
+    made = watch(site, receiver.url)
+    secret = made["webhook_secret"]
+    assert secret.startswith("whsec_")
+    site.people(2)
+    until(lambda: states(site, made["watchlist_id"])[0][0] == "delivered")
+    ((path, headers, body),) = receiver.taken
+    assert path == "/hits?of=site"
+    assert headers["Host"] == f"127.0.0.1:{receiver.port}"
+    stamp = headers["PECA-Timestamp"]
+    assert abs(int(stamp) - time.time()) < 60
+    digest = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert headers["PECA-Signature"] == f"v1={digest}"
+    told = json.loads(body)
+    (hit,) = site.http.get(f"/watchlists/{made['watchlist_id']}/hits").json()["items"]
+    assert hit.pop("webhook") == {"status": "delivered", "attempts": 1, "error": None}
+    assert told == {"type": "hit", **hit}
+    assert headers["PECA-Event-Id"] == str(told["event_id"])
+    log = (settings.data_folder / "audit.jsonl").read_text()
+    assert secret not in log
+    record = next(one for one in map(json.loads, log.splitlines()) if one.get("change") == "webhook")
+    assert (record["delivery"], record["event_id"], record["url"]) == ("delivered", 1, receiver.url)
+    assert secret not in site.http.get("/watchlists").text
+
+
+def test_a_signature_worked_out_by_hand() -> None:
+    headers = signed_headers("whsec_abc", b'{"a":1}', 7, 1767225600.9)
+    assert headers["PECA-Timestamp"] == "1767225600"
+    expected = hmac.new(b"whsec_abc", b'1767225600.{"a":1}', "sha256").hexdigest()
+    assert headers["PECA-Signature"] == "v1=" + expected
+
+
+def test_a_failure_is_tried_again(start: Callable[..., Site], receiver: Receiver) -> None:
+    receiver.statuses = [500, 204]
+    site = start(webhooks_allow_private=True)
+    made = watch(site, receiver.url)
+    began = time.monotonic()
+    site.people(2)
+    until(lambda: states(site, made["watchlist_id"])[0][0] == "delivered")
+    assert states(site, made["watchlist_id"]) == [("delivered", 2, None)]
+    assert time.monotonic() - began >= 1
+    assert receiver.taken[0][2] == receiver.taken[1][2]
+
+
+def test_what_nobody_takes_is_given_up_and_listed(start: Callable[..., Site], receiver: Receiver) -> None:
+    receiver.statuses = [307]
+    site = start(webhooks_allow_private=True, webhook_attempts=2)
+    made = watch(site, receiver.url)
+    site.people(2)
+    until(lambda: states(site, made["watchlist_id"])[0][0] == "dead")
+    assert states(site, made["watchlist_id"], webhook="dead") == [("dead", 2, "the answer was 307")]
+    assert states(site, made["watchlist_id"], webhook="pending") == []
+    assert site.http.get(f"/watchlists/{made['watchlist_id']}").json()["webhooks"] == {"dead": 1}
+    assert [path for path, _, _ in receiver.taken] == ["/hits?of=site"] * 2, "a redirect was followed"
+
+
+def test_a_silent_address_costs_one_attempt_for_all_its_hits(start: Callable[..., Site]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+    site = start(webhooks_allow_private=True, webhook_attempts=1)
+    made = watch(site, url)
+    said = [about(name, image_id=name) for name in ("a", "b")]
+    site.ingest({"a": picture(1), "b": picture(1)}, said)
+    until(lambda: {one[0] for one in states(site, made["watchlist_id"])} == {"dead"})
+    assert all("refused" in str(one[2]) for one in states(site, made["watchlist_id"]))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.8",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1",
+        "fd00::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::10.0.0.8",
+        "2002:7f00:1::",
+    ],
+)
+def test_addresses_that_are_not_public(address: str) -> None:
+    assert not is_public(address)
+    host = f"[{address}]" if ":" in address else address
+    with pytest.raises(WebhookRefused, match="not a public address"):
+        resolve(f"https://{host}/hits", allow_private=False)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::8.8.8.8"])
+def test_addresses_that_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://8.8.8.8/",
+        "ftp://8.8.8.8/",
+        "https://",
+        "//8.8.8.8/",
+        "8.8.8.8",
+        "https://user:word@8.8.8.8/",
+        "https://8.8.8.8:99999/",
+        "https://[8.8.8.8/",
+        "https://bücher.example/",
+        "https://8.8.8.8/a b\n",
+        "https://localhost/",
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "https://no-such-host.invalid/",
+    ],
+)
+def test_addresses_that_are_refused(url: str) -> None:
+    with pytest.raises(WebhookRefused):
+        resolve(url, allow_private=False)
+
+
+def test_a_name_that_leads_inside_is_refused_also_later(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[..., Site]
+) -> None:
+    answers = [["8.8.8.8"], ["8.8.8.8", "10.0.0.8"]]
+
+    def look_up(_: str, __: int) -> list[str]:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    monkeypatch.setattr(webhooks, "_looked_up", look_up)
+    site = start(webhook_attempts=1)
+    made = watch(site, "https://rebound.example/")
+    site.people(2)
+    until(lambda: states(site, made["watchlist_id"])[0][0] == "dead")
+    assert "leads to 10.0.0.8" in str(states(site, made["watchlist_id"])[0][2])
+
+
+def test_the_address_that_was_looked_up_is_the_one_connected_to(receiver: Receiver) -> None:
+    target = Target(f"http://elsewhere.invalid:{receiver.port}/x", "127.0.0.1", receiver.port)
+    assert call(target, b"{}", {}) == 204
+    assert receiver.taken[0][1]["Host"] == f"elsewhere.invalid:{receiver.port}"
+
+
+def test_the_certificate_is_that_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("hits.example").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with receiving(Receiver(), context) as one:
+        assert call(Target(f"https://hits.example:{one.port}/", "127.0.0.1", one.port), b"{}", {}) == 204
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            call(Target(f"https://other.example:{one.port}/", "127.0.0.1", one.port), b"{}", {})
+    assert len(one.taken) == 1
+
+
+def test_a_slow_receiver_has_one_deadline_for_all() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                try:
+                    for _ in range(100):
+                        connection.sendall(b"H")
+                        time.sleep(0.1)
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        began = time.monotonic()
+        with pytest.raises(OSError, match=r"Timeout|timed out|too long"):
+            call(Target(f"http://127.0.0.1:{port}/", "127.0.0.1", port), b"{}", {}, timeout_s=0.5)
+        assert time.monotonic() - began < 3
+        thread.join()
