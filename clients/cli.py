@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from clients.audit import audit_app
+from clients.encoder import encoder_app
 from clients.explain import explain_app
 from clients.extras import need
 from clients.gallery import gallery_app
@@ -40,6 +41,7 @@ app = typer.Typer(
 dataset_app = typer.Typer(help="Look at data set trees on disk.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(studies_app)
+app.add_typer(encoder_app)
 app.add_typer(explain_app, name="explain")
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
@@ -57,7 +59,21 @@ class Part(StrEnum):
     ALL = "all"
 
 
-GALLERY_HELP = "Address of the gallery: embedded:FOLDER."
+class QueryLight(StrEnum):
+    """The light of a search's images, or that the server judges it."""
+
+    VISIBLE = "visible"
+    INFRARED = "infrared"
+    AUTO = "auto"
+
+
+class Grouping(StrEnum):
+    """What a search shows one result of."""
+
+    TRACK_ID = "track_id"
+
+
+GALLERY_HELP = "Address of the gallery: embedded:FOLDER, or milvus:HOST:PORT."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -158,7 +174,17 @@ def serve(
     ] = None,
     provider: Annotated[
         str | None,
-        typer.Option(show_default="PECA_PROVIDER or auto", help="What runs the encoder: auto, cuda or cpu."),
+        typer.Option(
+            show_default="PECA_PROVIDER or auto",
+            help="What runs the encoder: auto, cpu, openvino, cuda, onnx-tensorrt or tensorrt.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(show_default="PECA_TLS_CERT", help="PEM file of a certificate; serves HTTPS with it."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(show_default="PECA_TLS_KEY", help="PEM file of the certificate's key.")
     ] = None,
 ) -> None:
     """Serve a gallery over HTTP until interrupted.
@@ -181,6 +207,8 @@ def serve(
         "host": host,
         "port": port,
         "provider": provider,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
     }
     try:
         settings = Settings(**{name: value for name, value in options.items() if value is not None})
@@ -240,11 +268,29 @@ def ingest(
 
 @app.command()
 def search(
-    image: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A crop of one person.")
-    ],
-    query_modality: Annotated[Modality, typer.Option(help="The light of IMAGE.")],
     api_key: ApiKey,
+    image: Annotated[
+        Path | None, typer.Argument(exists=True, dir_okay=False, readable=True, help="A crop of one person.")
+    ] = None,
+    more_images: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--image",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="A further crop of the same person; may stand several times. All are searched as one.",
+        ),
+    ] = None,
+    image_id: Annotated[
+        str | None, typer.Option(help="Search by this stored image, in place of IMAGE.")
+    ] = None,
+    query_modality: Annotated[
+        QueryLight | None,
+        typer.Option(
+            show_default="needed with IMAGE", help="The light of the crops; auto judges each by its content."
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     gallery_modality: Annotated[
         Modality | None, typer.Option(show_default="the other one", help="Which images to look in.")
@@ -268,6 +314,15 @@ def search(
     threshold: Annotated[
         float | None, typer.Option(min=-1, max=1, help="Only results of at least this cosine similarity.")
     ] = None,
+    group_by: Annotated[
+        Grouping | None, typer.Option(help="Of each camera's track only the best image.")
+    ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Order the best 200 by the neighbours that they share.")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare with every image, whatever index the gallery has.")
+    ] = False,
     case: Annotated[str | None, typer.Option(help="The case, for the audit log.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why you search, for the audit log.")] = None,
     timeout_s: TimeoutS = DEFAULT_TIMEOUT_S,
@@ -280,24 +335,42 @@ def search(
     from clients.tables import print_hits, print_json, search_json
     from peca_client import PecaClient
 
+    images = [*([] if image is None else [image]), *(more_images or [])]
+    _check_query(images, query_modality, image_id)
+    options: dict[str, Any] = {
+        "gallery_modality": gallery_modality,
+        "limit": limit,
+        "camera_ids": camera_id or None,
+        "exclude_camera_ids": exclude_camera_id or None,
+        "after": after,
+        "before": before,
+        "score_threshold": threshold,
+        "group_by": group_by,
+        "rerank": rerank,
+        "exact": exact,
+        "case": case,
+        "reason": reason,
+    }
     with PecaClient(url, api_key, timeout_s=timeout_s) as client:
-        result = client.search(
-            image,
-            query_modality,
-            gallery_modality=gallery_modality,
-            limit=limit,
-            camera_ids=camera_id or None,
-            exclude_camera_ids=exclude_camera_id or None,
-            after=after,
-            before=before,
-            score_threshold=threshold,
-            case=case,
-            reason=reason,
+        result = (
+            client.search(images, str(query_modality), **options)
+            if image_id is None
+            else client.search_by_image(image_id, **options)
         )
     if as_json:
         print_json(search_json(result))
     else:
         print_hits(result)
+
+
+def _check_query(images: list[Path], query_modality: QueryLight | None, image_id: str | None) -> None:
+    """A search asks by crops and their light, or by a stored image, whose light the gallery knows."""
+    if image_id is not None and (images or query_modality is not None):
+        raise typer.BadParameter("--image-id stands in place of IMAGE, --image and --query-modality")
+    if image_id is None and not images:
+        raise typer.BadParameter("expected IMAGE, or a stored image by --image-id")
+    if image_id is None and query_modality is None:
+        raise typer.BadParameter(f"--query-modality is needed with IMAGE: {', '.join(QueryLight)}")
 
 
 @app.command()
@@ -336,6 +409,12 @@ def evaluate(
     beside_paper: Annotated[
         bool, typer.Option("--beside-paper", help="Print the paper's figures for this test below.")
     ] = False,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Order the best 200 of each ranking by shared neighbours.")
+    ] = False,
+    through_index: Annotated[
+        bool, typer.Option("--through-index", help="Also score what a compressed search finds.")
+    ] = False,
     plots: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="Folder for the CMC curve and the distances, as plots."),
@@ -364,35 +443,67 @@ def evaluate(
     from clients.tables import print_evaluation, print_json
     from index.distances import gallery_distances
     from index.evaluation import evaluate_gallery
+    from index.through_index import evaluate_through_index
 
-    distances = None
+    if rerank and through_index:
+        raise typer.BadParameter("--rerank and --through-index are two tests; ask for one at a time")
+    distances = indexed = None
     if reports:
         _refuse_beside_reports(context)
         report = evaluation.read_reports(reports)
     else:
         with evaluation.stored_gallery(gallery) as opened:
             report = evaluate_gallery(
-                opened, protocol, query_modality, shots=shots, trials=trials, draws=draws, rand_perm=rand_perm
+                opened,
+                protocol,
+                query_modality,
+                shots=shots,
+                trials=trials,
+                draws=draws,
+                rand_perm=rand_perm,
+                rerank=rerank,
             )
             distances = None if plots is None else gallery_distances(opened)
+            if through_index:
+                indexed = evaluate_through_index(
+                    opened,
+                    protocol,
+                    query_modality,
+                    shots=shots,
+                    trials=trials,
+                    draws=draws,
+                    rand_perm=rand_perm,
+                )
     paper = paper_scores(report) if beside_paper else None
     drawn = [] if plots is None else evaluation.draw_evaluation(report, distances, plots, plot_format)
     if csv is not None:
         evaluation.write_csv(report, csv)
-    content = evaluation.report_json(report, paper)
+    content = evaluation.report_json(report, paper, indexed)
     if out is not None:
         evaluation.write_json(content, out)
     if as_json:
         print_json(content)
     else:
         print_evaluation(report, paper)
+        if indexed is not None:
+            print(evaluation.index_cost(report, indexed))
         for path in drawn:
             print(path)
 
 
 def _refuse_beside_reports(context: typer.Context) -> None:
     """A report says what was evaluated; an option that says it again would be passed over."""
-    for name in ("gallery", "protocol", "query_modality", "shots", "trials", "draws", "rand_perm"):
+    for name in (
+        "gallery",
+        "protocol",
+        "query_modality",
+        "shots",
+        "trials",
+        "draws",
+        "rand_perm",
+        "through_index",
+        "rerank",
+    ):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             option = name.replace("_", "-")
@@ -484,8 +595,8 @@ def train(
     need("torch", "train")
     from clients.runs import run_training
     from training.datasets.reader import read_dataset
+    from training.options import ArithmeticForm, TrainOptions
     from training.recipe import Backbone, load_recipe
-    from training.trainer import ArithmeticForm, TrainOptions
 
     chosen = in_form(load_recipe(recipe), form)
     if backbone is not None:
@@ -506,39 +617,6 @@ def train(
             training_set=training_set,
         )
     )
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder of `peca train`.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the bundle; must be empty or new.")],
-    precision: Annotated[
-        str, typer.Option(metavar="LIST", help="The forms to keep, of fp32 and int8.")
-    ] = "fp32,int8",
-    name: Annotated[
-        str | None, typer.Option(show_default="that of OUT", help="The encoder's name, in its fingerprint.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Freeze the best checkpoint of a run into an encoder bundle; needs the extras [cpu,train].
-
-    One bundle serves both modalities. Each form is compared with the trained network on the held-out
-    identities; a bundle that strays is not written.
-
-    Example: peca export runs/m1 --out m1 --precision int8
-    """
-    need("torch", "train")
-    need("onnxruntime", "cpu")
-    from clients.tables import print_json, print_parity
-    from exporter.bundle import Precision
-    from training.freeze import freeze_run
-
-    forms = [_member(Precision, "--precision", form.strip()) for form in precision.split(",")]
-    bundle = freeze_run(run, out, name=name or out.name, precisions=forms)
-    if as_json:
-        print_json({"fingerprint": bundle.fingerprint, **bundle.manifest.model_dump(mode="json")})
-    else:
-        print_parity(bundle)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from index.distances import Distances
 from index.errors import GalleryUnavailable, InvalidInput
 from index.evaluation import EvaluationReport, combine_reports
 from index.gallery import Gallery, open_gallery, stored_spec
+from index.through_index import DEPTH
 
 
 @contextmanager
@@ -48,9 +49,25 @@ def _read_report(path: Path) -> EvaluationReport:
         raise InvalidInput(f"{path} is not JSON of `peca evaluate --out`: {error}") from None
 
 
-def report_json(report: EvaluationReport, paper: PaperScores | None) -> dict[str, Any]:
-    """The report, and with it the paper's row if wanted."""
-    return {**report.to_dict(), **({} if paper is None else {"paper": paper.to_dict()})}
+def report_json(
+    report: EvaluationReport, paper: PaperScores | None, indexed: EvaluationReport | None = None
+) -> dict[str, Any]:
+    """The report, and with it the paper's row and the same test through the index if wanted."""
+    content = {**report.to_dict(), **({} if paper is None else {"paper": paper.to_dict()})}
+    if indexed is not None:
+        found, exact = asdict(indexed.mean), asdict(report.mean)
+        cost = {name: exact[name] - found[name] for name in found if name != "chance_rank1"}
+        content["through_index"] = {**found, "depth": DEPTH, "cost": cost}
+    return content
+
+
+def index_cost(report: EvaluationReport, indexed: EvaluationReport) -> str:
+    """What a compressed search costs, in a line for people."""
+    found, exact = indexed.mean, report.mean
+    return (
+        f"through the index, {DEPTH} hits a query: mAP {found.mean_ap:.4f} of {exact.mean_ap:.4f}, "
+        f"rank-1 {found.rank1:.4f} of {exact.rank1:.4f}, mINP {found.mean_inp:.4f} of {exact.mean_inp:.4f}"
+    )
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

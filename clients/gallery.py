@@ -1,4 +1,4 @@
-"""`peca gallery`: look after a gallery on the disk; none of these commands needs its encoder."""
+"""`peca gallery`: look after a gallery; none of the commands here needs its encoder."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ import typer
 
 from clients.extras import need
 from clients.instants import instant
+from clients.moving import copy, reindex
 from index.errors import InvalidInput, UnknownCamera
 from index.images import FOLDER_NAME
 from index.space import Modality
@@ -21,6 +22,9 @@ gallery_app = typer.Typer(
     help="Look after a gallery on the disk: what it holds, whether it is whole, snapshots, erasing.",
     no_args_is_help=True,
 )
+
+gallery_app.command()(copy)
+gallery_app.command()(reindex)
 
 KEEP, DEFAULT = "keep", "default"
 
@@ -203,7 +207,7 @@ def erase(
             f"the gallery has never seen {', '.join(unknown)}; "
             f"its cameras are: {', '.join(sorted(_cameras(folder))) or 'none yet'}"
         )
-    _erase(folder, images, [where], yes)
+    _erase(folder, images, [where], yes, _base(gallery))
 
 
 @gallery_app.command()
@@ -243,23 +247,28 @@ def retention(
     seen = _cameras(folder)
     for camera, kept in sorted(rules.camera_days.items()):
         print(f"{camera}: {_kept(kept)}{'' if camera in seen else ' (the gallery holds no image of it)'}")
-    _erase(folder, images, rules.due(datetime.now(UTC)), yes)
+    _erase(folder, images, rules.due(datetime.now(UTC)), yes, _base(gallery))
 
 
 def _folder(gallery: str) -> Path:
     """The folder of a gallery on the disk."""
-    from index.gallery import embedded_folder
+    from index.gallery import embedded_folder, shown_address
 
     folder = embedded_folder(gallery)
     if folder is None:
-        raise InvalidInput(f"expected a gallery on the disk, embedded:FOLDER, got {gallery!r}")
+        raise InvalidInput(f"expected a gallery on the disk, embedded:FOLDER, got {shown_address(gallery)!r}")
     return folder
 
 
 def _folders(gallery: str, data_dir: Path | None) -> tuple[Path, Path]:
-    """The folder of a gallery on the disk, and that of its image files."""
+    """The folder of a gallery on the disk, and that of its image files, which all its generations share."""
     folder = _folder(gallery)
-    return folder, (data_dir or folder) / FOLDER_NAME
+    return folder, (data_dir or _base(gallery)) / FOLDER_NAME
+
+
+def _base(gallery: str) -> Path:
+    """The folder that the address of a gallery on the disk names."""
+    return Path(gallery.removeprefix("embedded:"))
 
 
 def _cameras(folder: Path) -> set[str]:
@@ -270,10 +279,11 @@ def _cameras(folder: Path) -> set[str]:
     return {camera.camera_id for camera in erasable(folder, [ANY])}
 
 
-def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool) -> None:
-    """Erase, or say what would be erased."""
+def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, base: Path) -> None:
+    """Erase, or say what would be erased; ``base`` is the folder that the gallery's address names."""
     from clients.tables import print_erasable
     from index.embedded.erasure import erasable, erase_images
+    from index.generations import other_generations
 
     if not yes:
         print_erasable(erasable(folder, wheres))
@@ -285,6 +295,11 @@ def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool) -> None
         )
     done = erase_images(folder, images, wheres)
     print(f"{done.images:,} images erased, with {done.image_files:,} files in {images}")
+    if others := other_generations(base):
+        print(
+            f"{len(others)} generation(s) of another encoder may still hold their records and vectors: "
+            "remove them with peca gallery reindex --drop-old"
+        )
     if not done.complete:
         print(
             "a program that reads the gallery keeps SQLite's write-ahead file, which may hold what was "

@@ -32,6 +32,10 @@ def create(
         list[str] | None,
         typer.Option(help="Only this camera; may stand several times. For camera and operator keys."),
     ] = None,
+    gallery: Annotated[
+        list[str] | None,
+        typer.Option(help="Only servers whose setting gallery_name is this; may stand several times."),
+    ] = None,
     expires: Annotated[
         datetime | None,
         typer.Option(
@@ -57,6 +61,7 @@ def create(
         name,
         role,
         camera_ids=camera_id or None,
+        galleries=gallery or None,
         expires_at=expires,
         requests_per_minute=requests_per_minute,
     )
@@ -83,14 +88,20 @@ def list_keys(
 
 
 @keys_app.command()
-def revoke(name: Name, data_dir: DataDir = None) -> None:
-    """Refuse the key of NAME from now on, at a running server too.
+def revoke(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Also where no admin key would be left.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Refuse the key of NAME and its browser sessions from now on, at a running server too.
+
+    The last admin key that can be used is kept, unless --force is given.
 
     Example: peca keys revoke "gate 1"
     """
     from server.keyring import KeyRing
 
-    for key in KeyRing(data_folder(data_dir)).revoke(name):
+    for key in KeyRing(data_folder(data_dir)).revoke(name, force=force):
         print(f"revoked: key {key.key_id} of {key.name}")
 
 

@@ -49,15 +49,24 @@ def print_json(value: dict[str, Any]) -> None:
 
 def print_hits(result: SearchResult) -> None:
     """Print the hits of a search, best first."""
-    table = Table(*(Column(name, overflow="fold") for name in _HIT_COLUMNS))
+    grouped = any(hit.group_size > 1 for hit in result.items)
+    names = (*_HIT_COLUMNS, "track", "images") if grouped else _HIT_COLUMNS
+    table = Table(*(Column(name, overflow="fold") for name in names))
     for hit in result.items:
         captured_at = f"{hit.captured_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
         # Text, since rich would read [..] in a site's names as mark-up.
-        names = map(Text, (hit.image_id, hit.camera_id, captured_at, hit.person_id or ""))
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", *names)
+        cells = [hit.image_id, hit.camera_id, captured_at, hit.person_id or ""]
+        cells += [hit.track_id or "", str(hit.group_size)] if grouped else []
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", *map(Text, cells))
     console().print(table)
+    for number, light in enumerate(result.query_modalities, start=1):
+        if light.detected:
+            print(f"query image {number} was taken for {light.modality} (confidence {light.confidence:.2f})")
+    order = ", ordered by shared neighbours, not by score" if result.reranked else ""
     console().print(
-        f"{len(result.items)} found, search {result.search_id}, encoder {result.encoder}", markup=False
+        f"{len(result.items)} found in {result.gallery_modality} images{order}; search {result.search_id}, "
+        f"encoder {result.encoder}",
+        markup=False,
     )
 
 
@@ -93,6 +102,7 @@ def print_evaluation(report: EvaluationReport, paper: PaperScores | None = None)
     drawn = f", {report.shots} shot, {trials} {report.draws} trials" if report.draws is not None else ""
     averaged = f", mean of {trials} reports" if report.draws is None and trials > 1 else ""
     title = f"{report.protocol}: {report.query_modality} to {report.gallery_modality}{drawn}{averaged}"
+    title += ", re-ranked" if report.reranked else ""
     table = Table("", *_SCORES.values(), title=title)
     table.add_row("mean %", *_percent(report.mean))
     table.add_row("spread", *_percent(report.spread))

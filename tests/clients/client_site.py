@@ -56,12 +56,12 @@ class Server:
         self.process.wait(timeout=30)
 
 
-def start_server(folder: Path) -> Server:
+def start_server(folder: Path, code: str = SERVE) -> Server:
     """Start a server over a new embedded gallery in ``folder``, and wait until it serves."""
     data, log = folder / "data", folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(data)],
+            [sys.executable, "-c", code, str(data)],
             cwd=REPOSITORY,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,10 @@
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 import pytest
+import web_site
 from client_site import Server, start_server
 
 from clients.cli import main
@@ -43,3 +47,32 @@ def peca(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
         return (code if isinstance(code, int) else 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web_site.WebSite]:
+    """A server with the encoder that ships, and six people before four cameras."""
+    folder = tmp_path_factory.mktemp("web")
+    server = start_server(folder, web_site.SERVE)
+    yield web_site.WebSite.fill(server, folder / "site", identities=6)
+    server.end()
+
+
+# Of each module, since Playwright's loop would be in the way of other modules' asyncio.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; tests are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
+    path = web_site.chromium()
+    if path is None:
+        pytest.skip("needs Chromium, as by `apt-get install chromium`")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=path, args=web_site.FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def window(browser: Any, site: web_site.WebSite) -> Callable[..., AbstractContextManager[web_site.Desk]]:
+    """Opens windows before the site: ``with window(language="zh") as desk``."""
+    return partial(web_site.opened, browser, site)

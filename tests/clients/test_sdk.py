@@ -273,7 +273,7 @@ def test_the_readme_runs(
     blocks = re.findall(
         r"```python\n(.*?)```", (REPOSITORY / "clients/python/README.md").read_text(), re.DOTALL
     )
-    assert len(blocks) == 7
+    assert len(blocks) == 9
     monkeypatch.setenv("PECA_URL", fresh_server.url)
     monkeypatch.setenv("PECA_API_KEY", fresh_server.key)
     photos = tmp_path / "photos"

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,19 +10,26 @@ from typing import Self, TypeVar
 import httpx
 
 from peca_client import calls
+from peca_client.adesk import AsyncDeskMethods
 from peca_client.batches import Batch, batches, refusal
 from peca_client.calls import Call
 from peca_client.errors import TooLarge
 from peca_client.models import (
     AuditPage,
     Camera,
+    EncoderInUse,
     Image,
+    ImagePage,
     ImageSource,
     ImageUpload,
     IngestReport,
+    Quality,
     Readiness,
+    Removal,
+    SearchPage,
     SearchRecord,
     SearchResult,
+    Stats,
     VerdictRecord,
     Version,
 )
@@ -32,7 +38,7 @@ from peca_client.retry import RetryPolicy
 _T = TypeVar("_T")
 
 
-class AsyncPecaClient:
+class AsyncPecaClient(AsyncDeskMethods):
     """A PECA server, over HTTP, for asyncio. Use it in an ``async with`` statement.
 
     Arguments, retries and errors are those of ``PecaClient``; files are read in a thread.
@@ -57,7 +63,7 @@ class AsyncPecaClient:
 
     async def search(
         self,
-        image: ImageSource,
+        image: ImageSource | Sequence[ImageSource],
         query_modality: str,
         *,
         gallery_modality: str | None = None,
@@ -67,27 +73,62 @@ class AsyncPecaClient:
         after: datetime | None = None,
         before: datetime | None = None,
         score_threshold: float | None = None,
+        group_by: str | None = None,
+        rerank: bool = False,
+        exact: bool = False,
         case: str | None = None,
         reason: str | None = None,
     ) -> SearchResult:
         """Find the person of ``image`` in the gallery; see ``PecaClient.search``."""
-        call = await asyncio.to_thread(
-            partial(
-                calls.search,
-                image,
-                query_modality,
-                gallery_modality=gallery_modality,
-                limit=limit,
-                camera_ids=camera_ids,
-                exclude_camera_ids=exclude_camera_ids,
-                after=after,
-                before=before,
-                score_threshold=score_threshold,
-                case=case,
-                reason=reason,
-            )
+        options = calls.SearchOptions(
+            gallery_modality=gallery_modality,
+            limit=limit,
+            camera_ids=camera_ids,
+            exclude_camera_ids=exclude_camera_ids,
+            after=after,
+            before=before,
+            score_threshold=score_threshold,
+            group_by=group_by,
+            rerank=rerank,
+            exact=exact,
+            case=case,
+            reason=reason,
         )
-        return await self._send(call)
+        return await self._send(await asyncio.to_thread(calls.search, image, query_modality, options))
+
+    async def search_by_image(
+        self,
+        image_id: str,
+        *,
+        gallery_modality: str | None = None,
+        limit: int = 20,
+        camera_ids: Sequence[str] | None = None,
+        exclude_camera_ids: Sequence[str] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        score_threshold: float | None = None,
+        group_by: str | None = None,
+        rerank: bool = False,
+        exact: bool = False,
+        case: str | None = None,
+        reason: str | None = None,
+    ) -> SearchResult:
+        """See ``PecaClient.search_by_image``."""
+        options = calls.SearchOptions(
+            gallery_modality=gallery_modality,
+            limit=limit,
+            camera_ids=camera_ids,
+            exclude_camera_ids=exclude_camera_ids,
+            after=after,
+            before=before,
+            score_threshold=score_threshold,
+            group_by=group_by,
+            rerank=rerank,
+            exact=exact,
+            case=case,
+            reason=reason,
+        )
+        return await self._send(calls.search_by_image(image_id, options))
 
     async def add_images(self, items: Sequence[ImageUpload]) -> IngestReport:
         """Store images in one request; bad ones are refused one by one, the good ones are stored.
@@ -130,6 +171,82 @@ class AsyncPecaClient:
     async def delete_image(self, image_id: str) -> None:
         """Remove one image for good; ``NotFound`` where there is none (any more)."""
         await self._send(calls.delete_image(image_id))
+
+    async def images(
+        self,
+        *,
+        modality: str | None = None,
+        camera_ids: Sequence[str] | None = None,
+        exclude_camera_ids: Sequence[str] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        person_ids: Sequence[str] | None = None,
+        track_ids: Sequence[str] | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> ImagePage:
+        """See ``PecaClient.images``."""
+        return await self._send(
+            calls.images(
+                modality=modality,
+                camera_ids=camera_ids,
+                exclude_camera_ids=exclude_camera_ids,
+                after=after,
+                before=before,
+                person_ids=person_ids,
+                track_ids=track_ids,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
+
+    async def delete_images(
+        self,
+        *,
+        dry_run: bool = True,
+        modality: str | None = None,
+        camera_ids: Sequence[str] | None = None,
+        exclude_camera_ids: Sequence[str] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        person_ids: Sequence[str] | None = None,
+        track_ids: Sequence[str] | None = None,
+    ) -> Removal:
+        """See ``PecaClient.delete_images``."""
+        return await self._send(
+            calls.delete_images(
+                dry_run=dry_run,
+                modality=modality,
+                camera_ids=camera_ids,
+                exclude_camera_ids=exclude_camera_ids,
+                after=after,
+                before=before,
+                person_ids=person_ids,
+                track_ids=track_ids,
+            )
+        )
+
+    async def stats(self) -> Stats:
+        """See ``PecaClient.stats``."""
+        return await self._send(calls.stats())
+
+    async def quality(self) -> Quality:
+        """See ``PecaClient.quality``."""
+        return await self._send(calls.quality())
+
+    async def reload_encoder(self) -> EncoderInUse:
+        """See ``PecaClient.reload_encoder``."""
+        return await self._send(calls.reload_encoder())
+
+    async def searches(
+        self, *, case: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> SearchPage:
+        """See ``PecaClient.searches``."""
+        return await self._send(calls.searches(case, limit, cursor))
+
+    async def export_search(self, search_id: str) -> bytes:
+        """See ``PecaClient.export_search``."""
+        return await self._send(calls.export_search(search_id))
 
     async def search_record(self, search_id: str) -> SearchRecord:
         """What a search showed, and people's verdicts on it; that you read it is recorded."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -16,18 +16,25 @@ import httpx
 from peca_client.batches import Batch, named, read_image
 from peca_client.errors import ConnectionFailed, InvalidArgument, UnexpectedAnswer, problem_error
 from peca_client.models import (
+    AUTO,
     AuditPage,
     Camera,
+    EncoderInUse,
     Image,
+    ImagePage,
     ImageSource,
     ImageUpload,
     IngestItem,
     IngestReport,
     IngestStatus,
     Modality,
+    Quality,
     Readiness,
+    Removal,
+    SearchPage,
     SearchRecord,
     SearchResult,
+    Stats,
     Verdict,
     VerdictRecord,
     Version,
@@ -63,8 +70,8 @@ class Call(Generic[_T]):
     read: Callable[[httpx.Response], _T]
     form: Mapping[str, str | list[str]] | None = None
     files: Sequence[_File] | None = None
-    body: Mapping[str, str] | None = None
-    query: Mapping[str, str] | None = None
+    body: Mapping[str, Any] | None = None
+    query: Mapping[str, str | list[str]] | None = None
     understands: Callable[[httpx.Response], bool] = _succeeded
     retried: bool = True
 
@@ -99,39 +106,61 @@ class Call(Generic[_T]):
             ) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """What every search takes; the attributes are the arguments of ``PecaClient.search``."""
+
+    gallery_modality: str | None
+    limit: int
+    camera_ids: Sequence[str] | None
+    exclude_camera_ids: Sequence[str] | None
+    after: datetime | None
+    before: datetime | None
+    score_threshold: float | None
+    group_by: str | None
+    rerank: bool
+    exact: bool
+    case: str | None
+    reason: str | None
+
+    def form(self) -> dict[str, str | list[str]]:
+        """The fields of the form that were given."""
+        score = self.score_threshold
+        form = {
+            **_filters(
+                self.gallery_modality, self.camera_ids, self.exclude_camera_ids, self.after, self.before
+            ),
+            "limit": str(self.limit),
+            "score_threshold": None if score is None else repr(float(score)),
+            "group_by": self.group_by,
+            "rerank": "true" if self.rerank else None,
+            "exact": "true" if self.exact else None,
+            "case": self.case,
+            "reason": self.reason,
+        }
+        named = {"gallery_modality" if key == "modality" else key: value for key, value in form.items()}
+        return _given(named)
+
+
 def search(
-    image: ImageSource,
-    query_modality: str,
-    *,
-    gallery_modality: str | None,
-    limit: int,
-    camera_ids: Sequence[str] | None,
-    exclude_camera_ids: Sequence[str] | None,
-    after: datetime | None,
-    before: datetime | None,
-    score_threshold: float | None,
-    case: str | None,
-    reason: str | None,
+    image: ImageSource | Sequence[ImageSource], query_modality: str, options: SearchOptions
 ) -> Call[SearchResult]:
     """``POST /search``; the arguments are those of ``PecaClient.search``."""
-    name, data = read_image(image)
-    form = {
-        "query_modality": _modality(query_modality, "query_modality"),
-        "gallery_modality": None
-        if gallery_modality is None
-        else _modality(gallery_modality, "gallery_modality"),
-        "limit": str(limit),
-        "camera_ids": _strings(camera_ids, "camera_ids"),
-        "exclude_camera_ids": _strings(exclude_camera_ids, "exclude_camera_ids"),
-        "after": None if after is None else _instant(after, "after"),
-        "before": None if before is None else _instant(before, "before"),
-        "score_threshold": None if score_threshold is None else repr(float(score_threshold)),
-        "case": case,
-        "reason": reason,
-    }
-    given = {key: value for key, value in form.items() if value is not None}
-    files = [("image", (name or "image", data))]
-    return Call("POST", "/search", _from_object(SearchResult.from_json), form=given, files=files)
+    images: Sequence[ImageSource] = image if isinstance(image, (list, tuple)) else [cast(ImageSource, image)]
+    if not images:
+        raise InvalidArgument("a search needs at least one image")
+    allowed = (*Modality, AUTO)
+    if query_modality not in allowed:
+        raise InvalidArgument(f"query_modality must be one of {', '.join(allowed)}; got {query_modality!r}")
+    files = [("image", (name or "image", data)) for name, data in map(read_image, images)]
+    form = {"query_modality": str(query_modality), **options.form()}
+    return Call("POST", "/search", _from_object(SearchResult.from_json), form=form, files=files)
+
+
+def search_by_image(image_id: str, options: SearchOptions) -> Call[SearchResult]:
+    """``POST /images/{image_id}/search``; the arguments are those of ``PecaClient.search_by_image``."""
+    path = _image_path(image_id) + "/search"
+    return Call("POST", path, _from_object(SearchResult.from_json), form=options.form())
 
 
 def add_images(batch: Batch) -> Call[IngestReport]:
@@ -157,12 +186,78 @@ def image(image_id: str) -> Call[Image]:
 
 def thumbnail(image_id: str) -> Call[bytes]:
     """``GET /images/{image_id}/thumbnail``."""
-    return Call("GET", _image_path(image_id) + "/thumbnail", _read_picture)
+    return Call("GET", _image_path(image_id) + "/thumbnail", partial(_read_file, kind="image/"))
 
 
 def delete_image(image_id: str) -> Call[None]:
     """``DELETE /images/{image_id}``."""
     return Call("DELETE", _image_path(image_id), _read_nothing)
+
+
+def images(
+    *,
+    modality: str | None,
+    camera_ids: Sequence[str] | None,
+    exclude_camera_ids: Sequence[str] | None,
+    after: datetime | None,
+    before: datetime | None,
+    person_ids: Sequence[str] | None,
+    track_ids: Sequence[str] | None,
+    limit: int,
+    cursor: str | None,
+) -> Call[ImagePage]:
+    """``GET /images``; the arguments are those of ``PecaClient.images``."""
+    query = _given(
+        {
+            **_filters(modality, camera_ids, exclude_camera_ids, after, before, person_ids, track_ids),
+            "limit": str(limit),
+            "cursor": cursor,
+        }
+    )
+    return Call("GET", "/images", _from_object(ImagePage.from_json), query=query)
+
+
+def delete_images(
+    *,
+    dry_run: bool,
+    modality: str | None,
+    camera_ids: Sequence[str] | None,
+    exclude_camera_ids: Sequence[str] | None,
+    after: datetime | None,
+    before: datetime | None,
+    person_ids: Sequence[str] | None,
+    track_ids: Sequence[str] | None,
+) -> Call[Removal]:
+    """``DELETE /images``; the arguments are those of ``PecaClient.delete_images``."""
+    filters = _filters(modality, camera_ids, exclude_camera_ids, after, before, person_ids, track_ids)
+    query = _given({**filters, "dry_run": "true" if dry_run else "false"})
+    return Call("DELETE", "/images", _from_object(Removal.from_json), query=query)
+
+
+def stats() -> Call[Stats]:
+    """``GET /stats``."""
+    return Call("GET", "/stats", _from_object(Stats.from_json))
+
+
+def quality() -> Call[Quality]:
+    """``GET /quality``."""
+    return Call("GET", "/quality", _from_object(Quality.from_json))
+
+
+def reload_encoder() -> Call[EncoderInUse]:
+    """``POST /encoder/reload``."""
+    return Call("POST", "/encoder/reload", _from_object(EncoderInUse.from_json))
+
+
+def searches(case: str | None, limit: int, cursor: str | None) -> Call[SearchPage]:
+    """``GET /searches``; the arguments are those of ``PecaClient.searches``."""
+    query = _given({"case": case, "limit": str(limit), "cursor": cursor})
+    return Call("GET", "/searches", _from_object(SearchPage.from_json), query=query)
+
+
+def export_search(search_id: str) -> Call[bytes]:
+    """``GET /searches/{search_id}/export``."""
+    return Call("GET", _search_path(search_id) + "/export", partial(_read_file, kind="application/zip"))
 
 
 def search_record(search_id: str) -> Call[SearchRecord]:
@@ -199,8 +294,7 @@ def audit(
         "limit": str(limit),
         "cursor": cursor,
     }
-    given = {name: value for name, value in query.items() if value is not None}
-    return Call("GET", "/audit", _from_object(AuditPage.from_json), query=given)
+    return Call("GET", "/audit", _from_object(AuditPage.from_json), query=_given(query))
 
 
 def cameras() -> Call[tuple[Camera, ...]]:
@@ -281,8 +375,33 @@ def _strings(values: Sequence[str] | None, name: str) -> list[str] | None:
     if isinstance(values, str):
         raise InvalidArgument(f"{name} must be a sequence of strings, got the string {values!r}")
     if values is not None and not len(values):
-        raise InvalidArgument(f"{name} must name a camera; leave it out to filter by none")
+        raise InvalidArgument(f"{name} must name something; leave it out to filter by none")
     return None if values is None else list(values)
+
+
+def _filters(
+    modality: str | None,
+    camera_ids: Sequence[str] | None,
+    exclude_camera_ids: Sequence[str] | None,
+    after: datetime | None,
+    before: datetime | None,
+    person_ids: Sequence[str] | None = None,
+    track_ids: Sequence[str] | None = None,
+) -> dict[str, str | list[str] | None]:
+    """The conditions on images that searches and lists share."""
+    return {
+        "modality": None if modality is None else _modality(modality, "modality"),
+        "camera_ids": _strings(camera_ids, "camera_ids"),
+        "exclude_camera_ids": _strings(exclude_camera_ids, "exclude_camera_ids"),
+        "after": None if after is None else _instant(after, "after"),
+        "before": None if before is None else _instant(before, "before"),
+        "person_ids": _strings(person_ids, "person_ids"),
+        "track_ids": _strings(track_ids, "track_ids"),
+    }
+
+
+def _given(values: Mapping[str, str | list[str] | None]) -> dict[str, str | list[str]]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _image_path(image_id: str) -> str:
@@ -330,10 +449,10 @@ def _read_cameras(response: httpx.Response) -> tuple[Camera, ...]:
     return tuple(map(Camera.from_json, _object(response)["items"]))
 
 
-def _read_picture(response: httpx.Response) -> bytes:
-    kind = response.headers.get("content-type", "")
-    if not kind.startswith("image/"):
-        raise ValueError(f"expected an image, got {kind or 'no content type'}")
+def _read_file(response: httpx.Response, kind: str) -> bytes:
+    told = response.headers.get("content-type", "")
+    if not told.startswith(kind):
+        raise ValueError(f"expected {kind}, got {told or 'no content type'}")
     return response.content
 
 

@@ -12,17 +12,24 @@ import httpx
 from peca_client import calls
 from peca_client.batches import Batch, batches, refusal
 from peca_client.calls import Call
+from peca_client.desk import DeskMethods
 from peca_client.errors import TooLarge
 from peca_client.models import (
     AuditPage,
     Camera,
+    EncoderInUse,
     Image,
+    ImagePage,
     ImageSource,
     ImageUpload,
     IngestReport,
+    Quality,
     Readiness,
+    Removal,
+    SearchPage,
     SearchRecord,
     SearchResult,
+    Stats,
     VerdictRecord,
     Version,
 )
@@ -31,7 +38,7 @@ from peca_client.retry import RetryPolicy
 _T = TypeVar("_T")
 
 
-class PecaClient:
+class PecaClient(DeskMethods):
     """A PECA server, over HTTP; safe to call from several threads. Use it in a ``with`` statement.
 
     A call that meets no answer, 429 or 503 is tried again after a growing wait, or after the
@@ -69,7 +76,7 @@ class PecaClient:
 
     def search(
         self,
-        image: ImageSource,
+        image: ImageSource | Sequence[ImageSource],
         query_modality: str,
         *,
         gallery_modality: str | None = None,
@@ -79,14 +86,19 @@ class PecaClient:
         after: datetime | None = None,
         before: datetime | None = None,
         score_threshold: float | None = None,
+        group_by: str | None = None,
+        rerank: bool = False,
+        exact: bool = False,
         case: str | None = None,
         reason: str | None = None,
     ) -> SearchResult:
         """Find the person of ``image`` in the gallery, ranked by cosine similarity.
 
         Args:
-            image: The query, a crop of one person: bytes, path or open binary file.
-            query_modality: The light of the query, ``visible`` or ``infrared``.
+            image: The query, a crop of one person: bytes, path or open binary file; or a list of several
+                of the same person, which are searched as one.
+            query_modality: The light of the query, ``visible`` or ``infrared``; ``auto`` has the server
+                judge each image by its content.
             gallery_modality: Which images to look in; the other modality where not given.
             limit: Most results.
             camera_ids: Only images of these cameras.
@@ -94,24 +106,77 @@ class PecaClient:
             after: Captured at this instant or later; must carry a time zone.
             before: Captured before this instant; must carry a time zone.
             score_threshold: Only images with at least this cosine similarity.
+            group_by: ``track_id`` shows of each camera's track only the best image.
+            rerank: Order the best 200 by the neighbours that they share with the query.
+            exact: Compare with every image, whatever index the gallery has.
             case: The case that this search belongs to, for the audit log.
             reason: Why it is made, for the audit log.
         """
-        return self._send(
-            calls.search(
-                image,
-                query_modality,
-                gallery_modality=gallery_modality,
-                limit=limit,
-                camera_ids=camera_ids,
-                exclude_camera_ids=exclude_camera_ids,
-                after=after,
-                before=before,
-                score_threshold=score_threshold,
-                case=case,
-                reason=reason,
-            )
+        options = calls.SearchOptions(
+            gallery_modality=gallery_modality,
+            limit=limit,
+            camera_ids=camera_ids,
+            exclude_camera_ids=exclude_camera_ids,
+            after=after,
+            before=before,
+            score_threshold=score_threshold,
+            group_by=group_by,
+            rerank=rerank,
+            exact=exact,
+            case=case,
+            reason=reason,
         )
+        return self._send(calls.search(image, query_modality, options))
+
+    def search_by_image(
+        self,
+        image_id: str,
+        *,
+        gallery_modality: str | None = None,
+        limit: int = 20,
+        camera_ids: Sequence[str] | None = None,
+        exclude_camera_ids: Sequence[str] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        score_threshold: float | None = None,
+        group_by: str | None = None,
+        rerank: bool = False,
+        exact: bool = False,
+        case: str | None = None,
+        reason: str | None = None,
+    ) -> SearchResult:
+        """Find the person of a stored image, which is not among the results; else as ``search``.
+
+        Args:
+            image_id: Of the stored image.
+            gallery_modality: As the rest: see ``search``.
+            limit: See there.
+            camera_ids: See there.
+            exclude_camera_ids: See there.
+            after: See there.
+            before: See there.
+            score_threshold: See there.
+            group_by: See there.
+            rerank: See there.
+            exact: See there.
+            case: See there.
+            reason: See there.
+        """
+        options = calls.SearchOptions(
+            gallery_modality=gallery_modality,
+            limit=limit,
+            camera_ids=camera_ids,
+            exclude_camera_ids=exclude_camera_ids,
+            after=after,
+            before=before,
+            score_threshold=score_threshold,
+            group_by=group_by,
+            rerank=rerank,
+            exact=exact,
+            case=case,
+            reason=reason,
+        )
+        return self._send(calls.search_by_image(image_id, options))
 
     def add_images(self, items: Sequence[ImageUpload]) -> IngestReport:
         """Store images in one request; bad ones are refused one by one, the good ones are stored.
@@ -162,6 +227,109 @@ class PecaClient:
     def delete_image(self, image_id: str) -> None:
         """Remove one image for good; ``NotFound`` where there is none (any more)."""
         self._send(calls.delete_image(image_id))
+
+    def images(
+        self,
+        *,
+        modality: str | None = None,
+        camera_ids: Sequence[str] | None = None,
+        exclude_camera_ids: Sequence[str] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        person_ids: Sequence[str] | None = None,
+        track_ids: Sequence[str] | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> ImagePage:
+        """Images of the gallery, newest first; what is added or removed meanwhile disturbs no other.
+
+        Args:
+            modality: Only ``visible`` or ``infrared`` images.
+            camera_ids: Only images of these cameras.
+            exclude_camera_ids: No image of these cameras.
+            after: Captured at this instant or later; must carry a time zone.
+            before: Captured before this instant; must carry a time zone.
+            person_ids: Only images labelled so.
+            track_ids: Only images of these tracks.
+            limit: Most images, at most 500.
+            cursor: ``next_cursor`` of the page before.
+        """
+        return self._send(
+            calls.images(
+                modality=modality,
+                camera_ids=camera_ids,
+                exclude_camera_ids=exclude_camera_ids,
+                after=after,
+                before=before,
+                person_ids=person_ids,
+                track_ids=track_ids,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
+
+    def delete_images(
+        self,
+        *,
+        dry_run: bool = True,
+        modality: str | None = None,
+        camera_ids: Sequence[str] | None = None,
+        exclude_camera_ids: Sequence[str] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        person_ids: Sequence[str] | None = None,
+        track_ids: Sequence[str] | None = None,
+    ) -> Removal:
+        """Count the images that pass a filter; with ``dry_run=False``, remove them for good.
+
+        Args:
+            dry_run: Remove nothing.
+            modality: As the rest of the filter, of which something must be given: see ``images``.
+            camera_ids: See there.
+            exclude_camera_ids: See there.
+            after: See there.
+            before: See there.
+            person_ids: See there.
+            track_ids: See there.
+        """
+        return self._send(
+            calls.delete_images(
+                dry_run=dry_run,
+                modality=modality,
+                camera_ids=camera_ids,
+                exclude_camera_ids=exclude_camera_ids,
+                after=after,
+                before=before,
+                person_ids=person_ids,
+                track_ids=track_ids,
+            )
+        )
+
+    def stats(self) -> Stats:
+        """What the gallery holds, how it grows, and what room is left."""
+        return self._send(calls.stats())
+
+    def quality(self) -> Quality:
+        """How well the encoder finds the labelled people of this very gallery."""
+        return self._send(calls.quality())
+
+    def reload_encoder(self) -> EncoderInUse:
+        """Have the server open its encoder again, without a restart; needs an admin key."""
+        return self._send(calls.reload_encoder())
+
+    def searches(self, *, case: str | None = None, limit: int = 100, cursor: str | None = None) -> SearchPage:
+        """Searches, newest first: one's own, or everyone's for an auditor or admin; it is recorded.
+
+        Args:
+            case: Only of this case.
+            limit: Most searches, at most 200.
+            cursor: ``next_cursor`` of the page before.
+        """
+        return self._send(calls.searches(case, limit, cursor))
+
+    def export_search(self, search_id: str) -> bytes:
+        """A zip file of a search: a report, its records, and the pictures of its results; it is recorded."""
+        return self._send(calls.export_search(search_id))
 
     def search_record(self, search_id: str) -> SearchRecord:
         """What a search showed, and people's verdicts on it; that you read it is recorded."""

@@ -20,6 +20,10 @@ class Modality(StrEnum):
     INFRARED = "infrared"
 
 
+AUTO = "auto"
+"""In place of a query's modality: the server judges each image by its content."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageUpload:
     """One image to store, with what is known of it.
@@ -61,6 +65,8 @@ class Hit:
         person_id: The identity, where labelled.
         track_id: The camera's track, where known.
         thumbnail_url: Path of its thumbnail on the server; ``PecaClient.thumbnail`` fetches it.
+        group_size: Where one result a track was asked, how many images of its track the filters let
+            through; else 1.
     """
 
     rank: int
@@ -72,6 +78,7 @@ class Hit:
     person_id: str | None
     track_id: str | None
     thumbnail_url: str
+    group_size: int = 1
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
@@ -81,7 +88,33 @@ class Hit:
             score=float(value["score"]),
             thumbnail_url=str(value["thumbnail_url"]),
             track_id=value.get("track_id"),
+            group_size=int(value["group_size"]),
             **_sighting(value),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLight:
+    """By which light a query image was taken.
+
+    Attributes:
+        modality: The light.
+        detected: The server judged it by the content, since ``auto`` was asked.
+        confidence: Of the judgement, 0.5 to 1; ``None`` where the light was said.
+    """
+
+    modality: Modality
+    detected: bool
+    confidence: float | None
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read one element of a search's ``query_modalities``."""
+        confidence = value["confidence"]
+        return cls(
+            modality=Modality(value["modality"]),
+            detected=bool(value["detected"]),
+            confidence=None if confidence is None else float(confidence),
         )
 
 
@@ -93,12 +126,19 @@ class SearchResult:
         items: The images found, best first.
         search_id: Names this search in the server's audit log.
         encoder: The fingerprint of the encoder that compared.
+        query_modalities: The light of each query image, in their order.
+        gallery_modality: Which images were searched.
+        reranked: The first are in the order of the neighbours that they share with the query, so that
+            scores need not descend.
         timings_ms: Milliseconds by step, as the server measured them.
     """
 
     items: tuple[Hit, ...]
     search_id: str
     encoder: str
+    query_modalities: tuple[QueryLight, ...]
+    gallery_modality: Modality
+    reranked: bool
     timings_ms: Mapping[str, float]
 
     @classmethod
@@ -108,6 +148,9 @@ class SearchResult:
             items=tuple(Hit.from_json(item) for item in value["items"]),
             search_id=str(value["search_id"]),
             encoder=str(value["encoder"]),
+            query_modalities=tuple(map(QueryLight.from_json, value["query_modalities"])),
+            gallery_modality=Modality(value["gallery_modality"]),
+            reranked=bool(value["reranked"]),
             timings_ms={str(name): float(number) for name, number in value["timings_ms"].items()},
         )
 
@@ -201,6 +244,24 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePage:
+    """Images of the gallery, newest first.
+
+    Attributes:
+        items: The images.
+        next_cursor: Asks for the images before; ``None`` where there are none.
+    """
+
+    items: tuple[Image, ...]
+    next_cursor: str | None
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``GET /images``."""
+        return cls(tuple(map(Image.from_json, value["items"])), value["next_cursor"])
+
+
+@dataclass(frozen=True, slots=True)
 class Camera:
     """What the gallery holds of one camera in one modality.
 
@@ -227,6 +288,145 @@ class Camera:
             count=int(value["count"]),
             first_captured_at=moment(value["first_captured_at"]),
             last_captured_at=moment(value["last_captured_at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What was removed, or would be.
+
+    Attributes:
+        count: How many images.
+        dry_run: Nothing was removed.
+        cameras: The same images by camera and modality.
+    """
+
+    count: int
+    dry_run: bool
+    cameras: tuple[Camera, ...]
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``DELETE /images``."""
+        cameras = tuple(map(Camera.from_json, value["cameras"]))
+        return cls(int(value["count"]), bool(value["dry_run"]), cameras)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What the gallery holds within the limits of the key, and what serves it.
+
+    Attributes:
+        images: How many images.
+        cameras: The same by camera and modality.
+        hours: By the instant at which an hour began (UTC), how many images were captured in it; the last 24.
+        disk_free_bytes: Of the disk that holds the data folder.
+        disk_total_bytes: Its size.
+        gallery: The gallery's engine.
+        encoder: The fingerprint of the encoder.
+        provider: What runs the encoder.
+        dim: Numbers of an image's vector.
+    """
+
+    images: int
+    cameras: tuple[Camera, ...]
+    hours: Mapping[datetime, int]
+    disk_free_bytes: int
+    disk_total_bytes: int
+    gallery: str
+    encoder: str
+    provider: str
+    dim: int
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``GET /stats``."""
+        return cls(
+            cameras=tuple(map(Camera.from_json, value["cameras"])),
+            hours={moment(one["hour"]): int(one["images"]) for one in value["hours"]},
+            images=int(value["images"]),
+            disk_free_bytes=int(value["disk_free_bytes"]),
+            disk_total_bytes=int(value["disk_total_bytes"]),
+            gallery=str(value["gallery"]),
+            encoder=str(value["encoder"]),
+            provider=str(value["provider"]),
+            dim=int(value["dim"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """How well the labelled images of one modality find their people in the other; rates are in [0, 1].
+
+    Attributes:
+        query_modality: Whose images asked.
+        gallery_modality: Whose images were ranked.
+        queries: How many asked.
+        valid_queries: Those with an image of the same person to find; only they count.
+        gallery: How many images were ranked.
+        mean_ap: Mean average precision.
+        mean_inp: Mean inverse negative penalty.
+        chance_rank1: The rank-1 rate to expect of a ranking at random.
+        cmc: ``cmc[k - 1]`` is the rank-k rate.
+    """
+
+    query_modality: Modality
+    gallery_modality: Modality
+    queries: int
+    valid_queries: int
+    gallery: int
+    mean_ap: float
+    mean_inp: float
+    chance_rank1: float
+    cmc: tuple[float, ...]
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read one element of a quality's ``directions``."""
+        return cls(
+            query_modality=Modality(value["query_modality"]),
+            gallery_modality=Modality(value["gallery_modality"]),
+            queries=int(value["queries"]),
+            valid_queries=int(value["valid_queries"]),
+            gallery=int(value["gallery"]),
+            mean_ap=float(value["mean_ap"]),
+            mean_inp=float(value["mean_inp"]),
+            chance_rank1=float(value["chance_rank1"]),
+            cmc=tuple(map(float, value["cmc"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """An evaluation of the labelled images within the limits of the key.
+
+    Attributes:
+        encoder: The fingerprint of the encoder.
+        people: How many people's images were compared.
+        images: How many images were compared, by modality.
+        labelled: How many images are labelled; of many, those of some people are compared.
+        directions: Searches by visible images, and by infrared ones.
+        cosines: Histograms of the cosine of one person's pairs and of two people's, by ``across``,
+            ``visible`` and ``infrared``, as the API gives them.
+    """
+
+    encoder: str
+    people: int
+    images: Mapping[Modality, int]
+    labelled: int
+    directions: tuple[Direction, ...]
+    cosines: JsonObject
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``GET /quality``."""
+        return cls(
+            encoder=str(value["encoder"]),
+            people=int(value["people"]),
+            images={Modality(name): int(count) for name, count in value["images"].items()},
+            labelled=int(value["labelled"]),
+            directions=tuple(map(Direction.from_json, value["directions"])),
+            cosines=dict(value["cosines"]),
         )
 
 
@@ -307,7 +507,8 @@ class SearchRecord:
         key: The holder of the key that asked.
         case: The case that it belongs to, where given.
         reason: Why it was made, where given.
-        query_sha256: SHA-256 of the query image, which the server does not keep.
+        query_sha256: SHA-256 of each query image, none of which the server keeps; ``None`` for a stored
+            image whose file was missing.
         filters: What the search was narrowed to.
         encoder: The fingerprint of the encoder that compared.
         results: What was shown, best first.
@@ -317,7 +518,7 @@ class SearchRecord:
     key: str | None
     case: str | None
     reason: str | None
-    query_sha256: str
+    query_sha256: tuple[str | None, ...]
     filters: JsonObject
     encoder: str
     results: tuple[ResultShown, ...]
@@ -330,11 +531,84 @@ class SearchRecord:
             key=value["key"],
             case=value["case"],
             reason=value["reason"],
-            query_sha256=str(value["query_sha256"]),
+            query_sha256=tuple(query["sha256"] for query in value["queries"]),
             filters=dict(value["filters"]),
             encoder=str(value["encoder"]),
             results=tuple(map(ResultShown.from_json, value["results"])),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSummary:
+    """A search of the server's audit log, in a list.
+
+    Attributes:
+        search_id: As in ``SearchResult``.
+        key: The holder of the key that asked.
+        began_at: When, UTC; ``None`` in logs of early versions.
+        case: The case that it belongs to, where given.
+        reason: Why it was made, where given.
+        query_modality: Of its first query image.
+        query_images: How many images it was made with.
+        results: How many results it showed.
+    """
+
+    search_id: str
+    key: str | None
+    began_at: datetime | None
+    case: str | None
+    reason: str | None
+    query_modality: Modality
+    query_images: int
+    results: int
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read one element of the answer of ``GET /searches``."""
+        return cls(
+            search_id=str(value["search_id"]),
+            began_at=None if value["began_at"] is None else moment(value["began_at"]),
+            query_modality=Modality(value["query_modality"]),
+            query_images=int(value["query_images"]),
+            results=int(value["results"]),
+            **{name: value[name] for name in ("key", "case", "reason")},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """Searches of the server's audit log.
+
+    Attributes:
+        items: The searches, newest first; there may be fewer than asked for, and more pages.
+        next_cursor: Asks for the searches before; ``None`` where there are none.
+    """
+
+    items: tuple[SearchSummary, ...]
+    next_cursor: str | None
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``GET /searches``."""
+        return cls(tuple(map(SearchSummary.from_json, value["items"])), value["next_cursor"])
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInUse:
+    """What the server encodes with.
+
+    Attributes:
+        encoder: The fingerprint of the encoder.
+        provider: What runs it.
+    """
+
+    encoder: str
+    provider: str
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Self:
+        """Read the answer of ``POST /encoder/reload``."""
+        return cls(str(value["encoder"]), str(value["provider"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,133 @@
+"""What the blocking client does with watchlists, hits and keys."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import httpx
+
+from peca_client import keys, watchlists
+from peca_client.calls import Call
+from peca_client.errors import problem_error
+from peca_client.keys import ApiKey
+from peca_client.models import ImageSource
+from peca_client.watchlists import HitPage, WatchHit, Watchlist
+
+_T = TypeVar("_T")
+_READ_TIMEOUT_S = 60.0
+
+
+class DeskMethods(ABC):
+    """Mixed into ``PecaClient``."""
+
+    _http: httpx.Client
+
+    @abstractmethod
+    def _send(self, call: Call[_T]) -> _T: ...
+
+    def watch(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        query_modality: str,
+        name: str,
+        threshold: float,
+        *,
+        gallery_modality: str | None = None,
+        camera_ids: Sequence[str] | None = None,
+        case: str | None = None,
+        reason: str | None = None,
+        expires_at: datetime | None = None,
+        webhook_url: str | None = None,
+    ) -> Watchlist:
+        """Compare each image that is ingested from now on with a person.
+
+        Args:
+            images: One or several crops of the person: bytes, paths or open binary files.
+            query_modality: The light of the images, ``visible``, ``infrared`` or ``auto``.
+            name: What you call it.
+            threshold: Least cosine of a hit.
+            gallery_modality: Images to compare with; the other modality where not given.
+            camera_ids: Only images of these cameras.
+            case: The case that it belongs to, for the audit log.
+            reason: Why it is made, for the audit log.
+            expires_at: When it ends; as late as the server lets it where not given.
+            webhook_url: Where hits are sent, signed by the answer's ``webhook_secret``.
+        """
+        options = {
+            "gallery_modality": gallery_modality,
+            "camera_ids": camera_ids,
+            "case": case,
+            "reason": reason,
+            "expires_at": expires_at,
+            "webhook_url": webhook_url,
+        }
+        return self._send(watchlists.watch(images, query_modality, name, threshold, options))
+
+    def watchlists(self) -> tuple[Watchlist, ...]:
+        """Your watchlists, newest first; all of them with an admin's key."""
+        return self._send(watchlists.watchlists())
+
+    def watchlist(self, watchlist_id: str) -> Watchlist:
+        """One watchlist."""
+        return self._send(watchlists.watchlist(watchlist_id))
+
+    def watchlist_hits(self, watchlist_id: str, limit: int = 100, cursor: str | None = None) -> HitPage:
+        """Hits of a watchlist, newest first; ``cursor`` is the ``next_cursor`` of the page before."""
+        return self._send(watchlists.hits(watchlist_id, limit, cursor))
+
+    def remove_watchlist(self, watchlist_id: str) -> None:
+        """Erase a watchlist with its images and its hits."""
+        self._send(watchlists.remove_watchlist(watchlist_id))
+
+    def events(self, after: int | None = None) -> Iterator[WatchHit]:
+        """Hits as they come, until the server ends the stream.
+
+        Args:
+            after: Begin after the hit of this ``event_id``, such as the last one seen; from now on where
+                not given.
+
+        Raises:
+            PecaClientError: The server refuses; a connection that breaks raises httpx's error.
+        """
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        with self._http.stream("GET", "/events", headers=headers, timeout=_READ_TIMEOUT_S) as response:
+            if response.status_code != httpx.codes.OK:
+                response.read()
+                raise problem_error(response.status_code, response.json())
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    yield WatchHit.from_json(json.loads(line.removeprefix("data: ")))
+
+    def list_keys(self) -> tuple[ApiKey, ...]:
+        """Every key ever made at the server, oldest first."""
+        return self._send(keys.keys())
+
+    def create_key(
+        self,
+        name: str,
+        role: str,
+        *,
+        camera_ids: Sequence[str] | None = None,
+        expires_at: datetime | None = None,
+        requests_per_minute: int | None = None,
+    ) -> ApiKey:
+        """Make a key; its ``key`` cannot be had again.
+
+        Args:
+            name: The one person or device that holds it; given once.
+            role: ``camera``, ``operator``, ``auditor`` or ``admin``.
+            camera_ids: Only these cameras.
+            expires_at: From when on it is refused; must carry a time zone.
+            requests_per_minute: Its own rate limit.
+        """
+        return self._send(keys.create_key(name, role, camera_ids, expires_at, requests_per_minute))
+
+    def rotate_key(self, key_id: str, overlap_hours: float = 0.0) -> ApiKey:
+        """Replace a key by a new one of the same role, limits and expiry."""
+        return self._send(keys.rotate_key(key_id, overlap_hours))
+
+    def revoke_key(self, key_id: str) -> None:
+        """Refuse a key from now on."""
+        self._send(keys.revoke_key(key_id))

@@ -1,0 +1,188 @@
+"""Watchlists and their hits: what the server tells of them, and the calls."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self, cast
+from urllib.parse import quote
+
+import httpx
+
+from peca_client.batches import read_image
+from peca_client.calls import Call
+from peca_client.errors import InvalidArgument
+from peca_client.models import ImageSource, Modality, moment
+
+
+@dataclass(frozen=True, slots=True)
+class Watchlist:
+    """A stored query that new images are compared with.
+
+    Attributes:
+        watchlist_id: Names it.
+        name: What its maker calls it.
+        made_by: The holder of the key that made it.
+        expires_at: When it ends, UTC.
+        live: New images are compared with it.
+        gallery_modality: Which images are.
+        camera_ids: Of which cameras; ``None`` for all.
+        threshold: Least cosine of a hit.
+        case: The case that it belongs to, where given.
+        hits: How many there are.
+        webhook_url: Where hits are sent, where given.
+        webhook_secret: Signs what is sent; only in the answer to making it.
+    """
+
+    watchlist_id: str
+    name: str
+    made_by: str
+    expires_at: datetime
+    live: bool
+    gallery_modality: Modality
+    camera_ids: tuple[str, ...] | None
+    threshold: float
+    case: str | None
+    hits: int
+    webhook_url: str | None
+    webhook_secret: str | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read the answer of ``GET /watchlists/{watchlist_id}``."""
+        cameras = value["camera_ids"]
+        return cls(
+            watchlist_id=str(value["watchlist_id"]),
+            name=str(value["name"]),
+            made_by=str(value["made_by"]),
+            expires_at=moment(value["expires_at"]),
+            live=bool(value["live"]),
+            gallery_modality=Modality(value["gallery_modality"]),
+            camera_ids=None if cameras is None else tuple(cameras),
+            threshold=float(value["threshold"]),
+            case=value["case"],
+            hits=int(value["hits"]),
+            webhook_url=value["webhook_url"],
+            webhook_secret=value.get("webhook_secret"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchHit:
+    """An image that passed the threshold of a watchlist.
+
+    Attributes:
+        event_id: Grows; a stream is resumed after it.
+        watchlist_id: Of the watchlist.
+        name: What its maker calls it.
+        image_id: Of the image.
+        camera_id: Which saw it.
+        captured_at: When, UTC.
+        modality: By which light.
+        score: Cosine similarity, higher is better.
+    """
+
+    event_id: int
+    watchlist_id: str
+    name: str
+    image_id: str
+    camera_id: str
+    captured_at: datetime
+    modality: Modality
+    score: float
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read the data of an event, or one of a watchlist's hits."""
+        return cls(
+            event_id=int(value["event_id"]),
+            watchlist_id=str(value["watchlist_id"]),
+            name=str(value["name"]),
+            image_id=str(value["image_id"]),
+            camera_id=str(value["camera_id"]),
+            captured_at=moment(value["captured_at"]),
+            modality=Modality(value["modality"]),
+            score=float(value["score"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HitPage:
+    """Hits of a watchlist, newest first; ``next_cursor`` asks for those before."""
+
+    items: tuple[WatchHit, ...]
+    next_cursor: str | None
+
+
+def watch(
+    images: ImageSource | Sequence[ImageSource],
+    query_modality: str,
+    name: str,
+    threshold: float,
+    options: Mapping[str, Any],
+) -> Call[Watchlist]:
+    """``POST /watchlists``; ``options`` are its other fields, as strings, instants or lists."""
+    several = list(images) if isinstance(images, list | tuple) else [cast(ImageSource, images)]
+    read = [read_image(one) for one in several]
+    given = {key: _field(key, value) for key, value in options.items() if value is not None}
+    return Call(
+        "POST",
+        "/watchlists",
+        lambda response: Watchlist.from_json(response.json()),
+        form={
+            "query_modality": str(query_modality),
+            "name": name,
+            "threshold": repr(float(threshold)),
+            **given,
+        },
+        files=[("image", (filename or "image", data)) for filename, data in read],
+        retried=False,
+    )
+
+
+def watchlists() -> Call[tuple[Watchlist, ...]]:
+    """``GET /watchlists``."""
+    return Call("GET", "/watchlists", _read_watchlists)
+
+
+def watchlist(watchlist_id: str) -> Call[Watchlist]:
+    """``GET /watchlists/{watchlist_id}``."""
+    return Call("GET", _path(watchlist_id), lambda response: Watchlist.from_json(response.json()))
+
+
+def hits(watchlist_id: str, limit: int, cursor: str | None) -> Call[HitPage]:
+    """``GET /watchlists/{watchlist_id}/hits``."""
+    query = {"limit": str(limit)} | ({} if cursor is None else {"cursor": cursor})
+    return Call("GET", f"{_path(watchlist_id)}/hits", _read_hits, query=query)
+
+
+def remove_watchlist(watchlist_id: str) -> Call[None]:
+    """``DELETE /watchlists/{watchlist_id}``."""
+    return Call("DELETE", _path(watchlist_id), _read_nothing)
+
+
+def _path(watchlist_id: str) -> str:
+    if not watchlist_id or watchlist_id in (".", ".."):
+        raise InvalidArgument(f"watchlist_id must name a watchlist, got {watchlist_id!r}")
+    return f"/watchlists/{quote(watchlist_id, safe='')}"
+
+
+def _field(name: str, value: Any) -> str | list[str]:
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise InvalidArgument(f"{name} must carry a time zone (for example UTC), got {value.isoformat()}")
+        return value.isoformat()
+    return str(value) if isinstance(value, str) else [str(one) for one in value]
+
+
+def _read_watchlists(response: httpx.Response) -> tuple[Watchlist, ...]:
+    return tuple(Watchlist.from_json(one) for one in response.json()["items"])
+
+
+def _read_hits(response: httpx.Response) -> HitPage:
+    value = response.json()
+    return HitPage(tuple(map(WatchHit.from_json, value["items"])), value["next_cursor"])
+
+
+def _read_nothing(response: httpx.Response) -> None:
+    if not response.is_success:
+        raise ValueError("expected a success")

@@ -1,0 +1,107 @@
+"""`peca search` by several crops, by a stored image, by track, re-ranked, and with the light judged."""
+
+import io
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from client_site import NIGHT, Server, picture
+from PIL import Image
+
+from peca_client import ImageUpload, PecaClient
+
+Peca = Callable[..., tuple[int, str, str]]
+CAMERA = "cli-search"
+
+
+@pytest.fixture
+def crops(tmp_path: Path, client: PecaClient) -> list[Path]:
+    """Crops of persons 1 and 2; the gallery has a track of four infrared images of each of 0 to 3."""
+    client.add_images(
+        [
+            ImageUpload(
+                picture(person, quality=95 - 10 * shot),
+                CAMERA,
+                "infrared",
+                NIGHT + timedelta(minutes=shot),
+                f"cli-{person}-{shot}",
+                track_id=f"t{person}",
+            )
+            for person in range(4)
+            for shot in range(4)
+        ]
+    )
+    paths = [tmp_path / f"{person}.jpg" for person in (1, 2)]
+    for person, path in zip((1, 2), paths, strict=True):
+        path.write_bytes(picture(person))
+    return paths
+
+
+@pytest.fixture
+def ask(peca: Peca, server: Server) -> Peca:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        return peca("search", *arguments, "--camera-id", CAMERA, "--url", server.url, "--api-key", server.key)
+
+    return run
+
+
+def test_several_crops_are_one_query(ask: Peca, crops: list[Path]) -> None:
+    code, out, err = ask(
+        crops[0], "--image", crops[1], "--query-modality", "visible", "--limit", "8", "--json"
+    )
+    assert code == 0, err
+    result = json.loads(out)
+    assert {item["track_id"] for item in result["items"]} == {"t1", "t2"}
+    assert len(result["query_modalities"]) == 2
+    only = json.loads(ask("--image", crops[0], "--query-modality", "visible", "--limit", "4", "--json")[1])
+    assert {item["track_id"] for item in only["items"]} == {"t1"}
+
+
+def test_one_result_a_track(ask: Peca, crops: list[Path]) -> None:
+    code, out, _ = ask(crops[0], "--query-modality", "visible", "--group-by", "track_id", "--exact")
+    assert code == 0
+    assert "4 found in infrared images; search" in out
+    assert "images" in out.splitlines()[1]
+    row = next(line for line in out.splitlines() if "cli-1-" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][-2:] == ["t1", "4"]
+
+
+def test_a_reranked_answer_says_so(ask: Peca, crops: list[Path]) -> None:
+    code, out, _ = ask(crops[0], "--query-modality", "visible", "--rerank")
+    assert code == 0
+    assert "16 found in infrared images, ordered by shared neighbours, not by score; search" in out
+
+
+def test_the_light_is_judged_and_told(ask: Peca, crops: list[Path], tmp_path: Path) -> None:
+    grey = tmp_path / "grey.png"
+    Image.open(io.BytesIO(picture(1))).convert("L").save(grey)
+    code, out, _ = ask(crops[0], "--query-modality", "auto")
+    assert code == 0
+    assert "query image 1 was taken for visible (confidence " in out
+    code, out, _ = ask(grey, "--query-modality", "auto", "--gallery-modality", "infrared")
+    assert "query image 1 was taken for infrared (confidence 1.00)" in out
+    assert "cli-1-" in out
+
+
+def test_a_stored_image_is_a_query(ask: Peca, crops: list[Path]) -> None:
+    code, out, err = ask("--image-id", "cli-2-0", "--gallery-modality", "infrared", "--limit", "3", "--json")
+    assert code == 0, err
+    assert sorted(item["image_id"] for item in json.loads(out)["items"]) == ["cli-2-1", "cli-2-2", "cli-2-3"]
+    code, out, err = ask("--image-id", "nothing")
+    assert (code, out) == (1, "")
+    assert "404" in err
+
+
+def test_what_a_search_asks_by_must_be_clear(ask: Peca, crops: list[Path]) -> None:
+    for arguments, told in (
+        ((), "--image-id"),
+        ((crops[0],), "--query-modality"),
+        ((crops[0], "--image-id", "cli-2-0"), "in place of IMAGE"),
+        (("--image-id", "cli-2-0", "--query-modality", "auto"), "in place of IMAGE"),
+        ((crops[0], "--query-modality", "visible", "--group-by", "person_id"), "person_id"),
+    ):
+        code, _, err = ask(*arguments)
+        assert code == 2
+        assert told in err

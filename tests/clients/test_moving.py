@@ -1,0 +1,166 @@
+"""`peca gallery copy` and `peca gallery reindex` beside a real server and after it."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from client_site import Server, picture, start_server
+
+from exporter.runtime import GreyPixelEncoder
+from index.images import image_path
+from index.space import EmbeddingSpec
+from peca_client import ImageUpload, PecaClient
+
+Peca = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with nine images."""
+    server = start_server(tmp_path_factory.mktemp("served"))
+    uploads = [
+        ImageUpload(
+            picture(n),
+            camera_id="gate",
+            modality=("visible", "infrared")[n % 2],
+            captured_at=datetime(2026, 5, 1, 12, tzinfo=UTC),
+            image_id=f"i{n}",
+        )
+        for n in range(9)
+    ]
+    with PecaClient(server.url, server.key) as client:
+        client.ingest(uploads)
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="module")
+def stopped(served: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What that server's data folder would be if it had been stopped."""
+    from index.embedded.snapshot import restore_snapshot, take_snapshot
+
+    folder = tmp_path_factory.mktemp("stopped")
+    take_snapshot(served.data, served.data / "images", folder / "snapshot")
+    restore_snapshot(folder / "snapshot", folder / "data", folder / "data" / "images")
+    return folder / "data"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The bundle of another encoder than the server's: grey pixels of another size."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+
+    def load_encoder(path: Path, provider: str) -> GreyPixelEncoder:
+        assert (path, provider) == (folder, "auto")
+        return GreyPixelEncoder((16, 8))
+
+    monkeypatch.setattr("exporter.runtime.load_encoder", load_encoder)
+    return folder
+
+
+@pytest.fixture
+def data(stopped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "data"))
+
+
+def spec_of(data: Path) -> EmbeddingSpec | None:
+    from index.gallery import stored_spec
+
+    return stored_spec(f"embedded:{data}")
+
+
+def test_a_copy_beside_a_server_is_whole_and_says_where_image_files_are(
+    served: Server, peca: Peca, tmp_path: Path
+) -> None:
+    source, target = f"embedded:{served.data}", f"embedded:{tmp_path}/copy"
+    code, out, _ = peca("gallery", "copy", source, target)
+    assert code == 0
+    assert "9 images copied, 0 were there before" in out
+    assert "9 of 9 verified" in out
+    assert "image files were left where they are" in out
+    assert not (tmp_path / "copy" / "images").exists()
+    code, out, _ = peca("gallery", "copy", source, target, "--json")
+    told = json.loads(out)
+    assert (told["added"], told["unchanged"], told["fault_count"]) == (0, 9, 0)
+
+
+def test_retention_rules_go_along(data: Path, peca: Peca, tmp_path: Path) -> None:
+    peca("gallery", "retention", "--gallery", f"embedded:{data}", "--days", 30)
+    assert peca("gallery", "copy", f"embedded:{data}", f"embedded:{tmp_path}/copy")[0] == 0
+    _, out, _ = peca("gallery", "retention", "--gallery", f"embedded:{tmp_path}/copy")
+    assert "all cameras: kept 30 days" in out
+
+
+def test_a_copy_that_is_not_whole_ends_with_1_and_says_why(data: Path, peca: Peca, tmp_path: Path) -> None:
+    target = f"embedded:{tmp_path}/copy"
+    peca("gallery", "copy", f"embedded:{data}", target)
+    peca("gallery", "erase", "--gallery", f"embedded:{data}", "--image-id", "i3", "--yes")
+    code, out, _ = peca("gallery", "copy", f"embedded:{data}", target)
+    assert code == 1
+    assert "the source holds 8 images and the target 9" in out
+    assert "the copy is not whole" in out
+
+
+@pytest.mark.parametrize("target", ["memory:", "same"])
+def test_a_copy_to_nowhere_is_refused(data: Path, peca: Peca, target: str) -> None:
+    source = f"embedded:{data}"
+    code, _, err = peca("gallery", "copy", source, source if target == "same" else target)
+    assert code == 1
+    assert "another gallery that lasts" in err
+    code, _, err = peca("gallery", "copy", f"embedded:{data}/none", "memory:")
+    assert "no gallery at embedded:" in err
+
+
+def test_beside_a_server_reindex_makes_ready_and_says_what_to_do(
+    served: Server, peca: Peca, bundle: Path
+) -> None:
+    code, out, _ = peca("gallery", "reindex", "--gallery", f"embedded:{served.data}", "--encoder", bundle)
+    assert code == 1
+    assert "9 images embedded, 0 were before" in out
+    assert f"not switched yet: the gallery {served.data} is open for writing by process" in out
+    assert "stop the server" in out
+    with PecaClient(served.url, served.key) as client:
+        assert len(client.search(picture(0), query_modality="visible").items) == 4
+
+
+def test_reindex_switches_and_the_gallery_is_whole(data: Path, peca: Peca, bundle: Path) -> None:
+    url = f"embedded:{data}"
+    before = spec_of(data)
+    code, out, _ = peca("gallery", "reindex", "--gallery", url, "--encoder", bundle)
+    assert code == 0
+    assert "9 images embedded" in out
+    assert f"{url} now holds 9 images of the encoder in" in out
+    assert spec_of(data) != before
+    code, out, _ = peca("gallery", "verify", "--gallery", url, "--check-images")
+    assert code == 0, out
+    _, out, _ = peca("gallery", "erase", "--gallery", url, "--image-id", "i2", "--yes")
+    assert "1 images erased, with 1 files" in out
+    assert "peca gallery reindex --drop-old" in out, "the old generation still holds it, and that is said"
+    code, out, _ = peca("gallery", "reindex", "--gallery", url, "--drop-old")
+    assert (code, "1 old generation(s)" in out) == (0, True)
+    _, out, _ = peca("gallery", "stats", "--gallery", url)
+    assert "8 images" in out
+
+
+def test_reindex_names_an_image_without_its_file(data: Path, peca: Peca, bundle: Path) -> None:
+    image_path(data / "images", "i4").unlink()
+    reindex = ("gallery", "reindex", "--gallery", f"embedded:{data}", "--encoder", bundle)
+    code, out, _ = peca(*reindex)
+    assert code == 1
+    assert "image 'i4' has no file" in out
+    assert "not switched yet: 1 images could not be embedded" in out
+    code, out, _ = peca(*reindex, "--without-missing", "--json")
+    told = json.loads(out)
+    assert (code, told["switched"], told["images"], list(told["left"])) == (0, True, 8, ["i4"])
+
+
+def test_reindex_without_a_task_or_without_files_is_refused(data: Path, peca: Peca, bundle: Path) -> None:
+    code, _, err = peca("gallery", "reindex", "--gallery", f"embedded:{data}")
+    assert (code, "--drop-old" in err) == (2, True)
+    shutil.rmtree(data / "images")
+    code, _, err = peca("gallery", "reindex", "--gallery", f"embedded:{data}", "--encoder", bundle)
+    assert (code, "--data-dir" in err) == (1, True)
