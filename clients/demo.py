@@ -279,8 +279,8 @@ def _save_report(path: Path, scores: dict[Modality, Direction]) -> None:
 def _wait(url: str, key: str, query: ImageUpload, console: Console) -> None:
     image, peca = str(query.image), Path(sys.executable).with_name("peca")
     console.print(
-        f"\nserving at {url}\nadmin key: {key}\n\nopen that address in a browser and sign in with the key, or "
-        "search from another terminal:\n"
+        f"\nserving at {url}\nadmin key: {key}\n\n"
+        "open that address in a browser and sign in with the key, or search from another terminal:\n"
         f"  {peca} search {image} --query-modality {query.modality} --url {url} --api-key {key}\n\n"
         "Ctrl-C stops it.",
         highlight=False,

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
@@ -66,7 +67,7 @@ def web_router(folder: Path = FOLDER) -> APIRouter:
     Args:
         folder: Of the files; without it the server has no page, and the routes answer 404.
     """
-    files = dict(_read(folder))
+    files = _files(folder)
     router = APIRouter(include_in_schema=False)
 
     @router.api_route("/", methods=["GET", "HEAD"])
@@ -80,6 +81,12 @@ def web_router(folder: Path = FOLDER) -> APIRouter:
         return _answer(request, files.get(name))
 
     return router
+
+
+@cache
+def _files(folder: Path) -> dict[str, PageFile]:
+    """Packing takes a while, and a process needs it once."""
+    return dict(_read(folder))
 
 
 def _read(folder: Path) -> Iterator[tuple[str, PageFile]]:

@@ -1,0 +1,98 @@
+// The results: a grid of cards, best first, with a verdict on each.
+
+import { button, el, icon } from "../dom.js";
+import { day, score, stamp, time } from "../format.js";
+import { t } from "../language.js";
+import { light, thumbnail } from "../parts.js";
+import { may } from "../session.js";
+import { cap } from "../shortcuts.js";
+import { state } from "./state.js";
+
+export const VERDICTS = { confirmed: ["check", "c"], unsure: ["unsure", "u"], rejected: ["cross", "r"] };
+
+/** The grid; `open` shows a result beside the query, `judge` records a verdict. */
+export function grid(items, open, judge) {
+  return el("ol", { class: "grid", id: "grid" }, items.map((item, at) => card(item, at, open, judge)));
+}
+
+function card(item, at, open, judge) {
+  const select = () => (state.selected = at);
+  const picture = el(
+    "button",
+    { type: "button", class: "card-open", onclick: () => (select(), open(at)), onfocus: select, tabindex: at === state.selected ? 0 : -1, "aria-label": described(item) },
+    thumbnail(item, ""),
+    el("span", { class: "stamp", "aria-hidden": "true" }),
+  );
+  const facts = el(
+    "div",
+    { class: "facts" },
+    el("p", { class: "rank" }, `#${item.rank}`, item.group_size > 1 && el("span", { class: "group", title: t("group.size", { n: item.group_size }) }, icon("tracks"), `×${item.group_size}`)),
+    gauge(item.score),
+    el("p", { class: "camera" }, light(item.modality), el("span", {}, item.camera_id)),
+    el("p", { class: "clock", title: stamp(item.captured_at) }, time(item.captured_at), el("small", {}, day(item.captured_at))),
+    may("verdict") && verdictButtons(item, judge),
+  );
+  const made = el("li", { class: "card", "data-image": item.image_id, "data-at": at }, picture, facts);
+  markCard(made, item);
+  return made;
+}
+
+function described(item) {
+  const verdict = state.verdicts.get(item.image_id);
+  const words = t("result.words", { rank: item.rank, score: score(item.score), camera: item.camera_id, time: stamp(item.captured_at) });
+  return verdict ? `${words}, ${t(`verdict.${verdict}`)}` : words;
+}
+
+/** A score as a number over a bar from 0 to 1. */
+export function gauge(value) {
+  const bar = el("span", { class: "gauge-bar" });
+  bar.style.width = `${100 * Math.max(0, Math.min(1, value))}%`;
+  return el("div", { class: "gauge" }, el("strong", {}, score(value)), el("span", { class: "gauge-track", "aria-hidden": "true" }, bar));
+}
+
+/** The three verdicts on one result. */
+export function verdictButtons(item, judge, worded = false) {
+  const made = Object.entries(VERDICTS).map(([verdict, [symbol, key]]) => {
+    const words = worded ? t(`verdict.${verdict}`) : `${t(`verdict.${verdict}`)} (${key.toUpperCase()})`;
+    const attributes = { bare: !worded, class: `verdict ${verdict}`, "data-verdict": verdict, "aria-pressed": "false" };
+    const one = button(words, symbol, () => judge(item, verdict), attributes);
+    if (worded) one.append(cap(key));
+    return one;
+  });
+  return el("div", { class: "verdicts", role: "group", "aria-label": t("verdict") }, made);
+}
+
+/** Shows on a card, or on the pane that compares, which verdict holds. */
+export function markCard(place, item) {
+  const verdict = state.verdicts.get(item.image_id) ?? "";
+  place.dataset.verdict = verdict;
+  place.querySelectorAll("button[data-verdict]").forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.verdict === verdict)));
+  place.querySelector(".card-open")?.setAttribute("aria-label", described(item));
+  const mark = place.querySelector(".stamp");
+  if (mark) mark.replaceChildren(...(verdict ? [icon(VERDICTS[verdict][0])] : []));
+}
+
+/** Marks the card of `item` anew. */
+export function remark(item) {
+  document.querySelectorAll("[data-image]").forEach((place) => place.dataset.image === item.image_id && markCard(place, item));
+}
+
+/** Moves the selection to result `at`, as far as there is one; whether the keys were meant for the grid. */
+export function select(at, focus = true) {
+  const cards = document.querySelectorAll("#grid .card-open");
+  if (cards.length === 0) return false;
+  const to = Math.max(0, Math.min(cards.length - 1, at));
+  cards[state.selected]?.setAttribute("tabindex", "-1");
+  state.selected = to;
+  cards[to].setAttribute("tabindex", "0");
+  if (focus) cards[to].focus();
+  cards[to].closest(".card").scrollIntoView({ block: "nearest" });
+  return true;
+}
+
+/** How many cards stand in a row. */
+export function columns() {
+  const cards = [...document.querySelectorAll("#grid .card")];
+  const next = cards.findIndex((one) => one.offsetTop > cards[0].offsetTop);
+  return next < 1 ? cards.length : next;
+}

@@ -1,0 +1,80 @@
+// The audit view: who did what, newest first, as the log holds it.
+
+import { get } from "../api.js";
+import { button, el, show } from "../dom.js";
+import { instantOf, number, stamp } from "../format.js";
+import { has, t } from "../language.js";
+import { field, loadInto, notice, select } from "../parts.js";
+
+const ACTIONS = ["search", "verdict", "read", "delete", "watch", "session", "keys", "start", "recovery"];
+const PLACED = ["action", "sequence", "key", "role", "case", "began_at", "ended_at", "previous_sha256", "sha256", "key_id"];
+const asked = { action: "", key: "", case: "", after: "", before: "" };
+
+/** Draws the view into `root`. */
+export function mount(root) {
+  const rows = el("div", { class: "table-wrap" });
+  const load = () => loadInto(show(rows), () => page(rows));
+  const text = (name) => field(t(`audit.${name}`), el("input", { type: "text", value: asked[name], onchange: (event) => ((asked[name] = event.target.value.trim()), load()) }));
+  const instant = (name) => field(t(name), el("input", { type: "datetime-local", value: asked[name], onchange: (event) => ((asked[name] = event.target.value), load()) }));
+  const actions = { "": t("all"), ...Object.fromEntries(ACTIONS.map((name) => [name, actionWords(name)])) };
+  const kinds = field(t("audit.action"), select(actions, asked.action, (value) => ((asked.action = value), load())));
+  show(
+    root,
+    el("header", {}, el("h1", {}, t("view.audit")), el("p", { class: "hint", id: "chain-head" })),
+    el("div", { class: "sieve" }, kinds, text("key"), text("case"), instant("after"), instant("before")),
+    rows,
+  );
+  load();
+}
+
+const actionWords = (name) => (has(`audit.is.${name}`) ? t(`audit.is.${name}`) : name);
+
+async function page(rows, cursor) {
+  const answer = await get("/audit", { ...asked, after: instantOf(asked.after), before: instantOf(asked.before), limit: 50, cursor });
+  const head = document.getElementById("chain-head");
+  if (head) show(head, `${t("audit.head")} `, el("code", { title: answer.head.sha256 }, `${answer.head.sequence}:${answer.head.sha256.slice(0, 12)}…`), " ", copyButton(`${answer.head.sequence}:${answer.head.sha256}`));
+  if (answer.items.length === 0) return notice(t("audit.none"), t("audit.none.words"));
+  const body = el("tbody", {}, answer.items.map(row));
+  const titles = ["sequence", "time", "action", "key", "case", "detail"].map((name) => el("th", { scope: "col" }, t(`audit.${name}`)));
+  const more = el("p", { class: "more-rows" }, answer.next_cursor && button(t("more"), "plus", () => further(rows, body, more, answer.next_cursor)));
+  return [el("table", {}, el("caption", { class: "hidden" }, t("view.audit")), el("thead", {}, el("tr", {}, titles)), body), more];
+}
+
+async function further(rows, body, more, cursor) {
+  more.querySelector("button").disabled = true;
+  const holder = el("div");
+  await loadInto(holder, () => page(rows, cursor));
+  const [next] = holder.querySelectorAll("tbody");
+  if (next) body.append(...next.children);
+  more.replaceWith(holder.querySelector(".more-rows") ?? holder);
+}
+
+function row(record) {
+  const detail = Object.entries(record).filter(([name, value]) => !PLACED.includes(name) && value !== null);
+  return el(
+    "tr",
+    {},
+    el("td", { class: "number" }, record.sequence === undefined ? "–" : number(record.sequence)),
+    el("td", { class: "when" }, stamp(record.ended_at ?? record.at)),
+    el("td", {}, actionWords(record.action ?? "–")),
+    el("td", {}, record.key ?? "–", record.role && el("small", {}, ` ${record.role}`)),
+    el("td", {}, record.case ?? "–"),
+    el("td", {}, el("details", {}, el("summary", {}, brief(record)), el("pre", { tabindex: "0" }, JSON.stringify(Object.fromEntries(detail), null, 1)))),
+  );
+}
+
+/** What a record is about, in a few words. */
+function brief(record) {
+  if (record.action === "search") return t("audit.searched", { n: record.results?.length ?? 0, reason: record.reason ?? "–" });
+  if (record.action === "verdict") return `${t(`verdict.${record.verdict}`)} · ${record.image_id}`;
+  return record.image_id ?? record.search_id ?? record.change ?? record.export ?? t("audit.detail");
+}
+
+/** A button that copies `text`, and says so. */
+export function copyButton(text) {
+  const made = button(t("copy"), null, async () => {
+    await navigator.clipboard.writeText(text);
+    made.querySelector("span").textContent = t("copied");
+  }, { class: "quiet" });
+  return made;
+}

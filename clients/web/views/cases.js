@@ -1,0 +1,91 @@
+// The cases view: the searches that were made, for what, and what people found of them.
+
+import { get } from "../api.js";
+import { button, el, icon, show } from "../dom.js";
+import { number, stamp } from "../format.js";
+import { t } from "../language.js";
+import { field, light, loadInto, notice, thumbnail } from "../parts.js";
+import { gauge, VERDICTS } from "../search/results.js";
+import { may } from "../session.js";
+
+let wanted = "";
+
+/** Draws the list of searches into `root`, or, where `searchId` is given, that one. */
+export function mount(root, searchId) {
+  const place = el("div", {});
+  if (searchId) {
+    show(root, el("header", {}, el("h1", {}, t("view.cases")), el("a", { class: "button", href: "#/cases" }, icon("left"), el("span", {}, t("cases.back")))), place);
+    loadInto(place, () => record(searchId));
+    return;
+  }
+  const load = () => loadInto(show(place), () => list(place));
+  const find = el("input", { type: "search", value: wanted, onchange: (event) => ((wanted = event.target.value.trim()), load()) });
+  show(root, el("header", {}, el("h1", {}, t("view.cases"))), el("div", { class: "sieve one" }, field(t("cases.find"), find)), el("div", { class: "table-wrap" }, place));
+  load();
+}
+
+async function list(place, cursor) {
+  const answer = await get("/searches", { case: wanted, limit: 50, cursor });
+  if (answer.items.length === 0 && !cursor) return notice(t("cases.none"), t("cases.none.words"));
+  const titles = ["when", "by", "find", "reason", "images", "results", ""].map((name) => el("th", { scope: "col", class: name === "results" ? "number" : "" }, name === "reason" ? t("reason") : name && t(`cases.${name}`)));
+  const body = el("tbody", {}, answer.items.map(row));
+  const more = el("p", { class: "more-rows" }, answer.next_cursor && button(t("more"), "plus", () => further(place, body, more, answer.next_cursor)));
+  return [el("table", {}, el("caption", { class: "hidden" }, t("view.cases")), el("thead", {}, el("tr", {}, titles)), body), more];
+}
+
+async function further(place, body, more, cursor) {
+  more.querySelector("button").disabled = true;
+  const holder = el("div", { hidden: true });
+  place.append(holder);
+  await loadInto(holder, () => list(place, cursor));
+  body.append(...(holder.querySelector("tbody")?.children ?? []));
+  more.replaceWith(holder.querySelector(".more-rows") ?? holder.firstChild);
+  holder.remove();
+}
+
+function row(search) {
+  return el(
+    "tr",
+    {},
+    el("td", { class: "when" }, stamp(search.began_at)),
+    el("td", {}, search.key ?? "–"),
+    el("td", {}, search.case ? el("strong", {}, search.case) : el("small", {}, t("cases.none-named"))),
+    el("td", {}, search.reason ?? "–"),
+    el("td", {}, light(search.query_modality), search.query_images > 1 && ` ×${number(search.query_images)}`),
+    el("td", { class: "number" }, number(search.results)),
+    el("td", {}, el("div", { class: "row-actions" }, el("a", { class: "button", href: `#/cases/${search.search_id}` }, t("cases.open")))),
+  );
+}
+
+/** What a search was narrowed to, in words where there are some. */
+function narrowed(filters) {
+  const words = (name, value) => (name === "modality" ? t(value) : name === "after" || name === "before" ? `${t(name)} ${stamp(value)}` : [value].flat().join(", "));
+  return Object.entries(filters).filter(([, value]) => value !== null).map(([name, value]) => words(name, value)).join(" · ");
+}
+
+async function record(searchId) {
+  const search = await get(`/searches/${encodeURIComponent(searchId)}`);
+  const fact = (words, value) => el("div", {}, el("dt", {}, words), el("dd", {}, value ?? "–"));
+  return [
+    el(
+      "dl",
+      { class: "facts-list" },
+      fact(t("case"), search.case),
+      fact(t("reason"), search.reason),
+      fact(t("cases.by"), search.key),
+      fact(t("cases.when"), stamp(search.ended_at)),
+      fact(t("cases.filters"), narrowed(search.filters)),
+      el("div", { class: "across" }, el("dt", {}, t("cases.query")), el("dd", {}, search.queries.map((one) => el("p", {}, light(one.modality), " ", el("code", {}, one.sha256 ?? one.image_id))))),
+    ),
+    el("div", { class: "view-head" }, el("p", { class: "hint" }, t("cases.read")), may("export") && el("a", { class: "button", href: `/searches/${searchId}/export`, download: `search-${searchId}.zip` }, icon("export"), el("span", {}, t("export")))),
+    el("ol", { class: "grid" }, search.results.map(result)),
+  ];
+}
+
+function result(one) {
+  const verdicts = one.verdicts.map((given) =>
+    el("li", { class: given.superseded ? "superseded" : `is-${given.verdict}`, title: stamp(given.at) }, icon(VERDICTS[given.verdict][0]), el("span", {}, given.key ?? "–", given.superseded && ` (${t("cases.superseded")})`)),
+  );
+  const standing = one.verdicts.findLast((given) => !given.superseded)?.verdict ?? "";
+  return el("li", { class: "card", "data-verdict": standing }, el("div", { class: "card-open" }, thumbnail(one, t("result.nth", { n: one.rank }))), el("div", { class: "facts" }, el("p", { class: "rank" }, `#${one.rank}`), gauge(one.score), el("ul", { class: "said-by" }, verdicts.length ? verdicts : el("li", {}, t("cases.unjudged")))));
+}

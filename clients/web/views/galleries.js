@@ -1,0 +1,180 @@
+// The gallery view: what each camera sent, and the images by time, newest first.
+
+import { call, get } from "../api.js";
+import { spark } from "../charts.js";
+import { button, el, show } from "../dom.js";
+import { ago, bytes, day, instantOf, number, stamp, time } from "../format.js";
+import { t } from "../language.js";
+import { byCamera, failure, field, light, loadInto, notice, say, select, thumbnail } from "../parts.js";
+import { may } from "../session.js";
+import { dialog } from "../shortcuts.js";
+import { look } from "./look.js";
+
+const PAGE = 60;
+const ALL = { camera_ids: "", modality: "", after: "", before: "", person_ids: "", track_ids: "" };
+const asked = { ...ALL };
+
+/** Draws the view into `root`; gives what ends it. */
+export function mount(root) {
+  const overview = el("div", {});
+  const images = el("section", { "aria-label": t("thumbnails") });
+  const sieve = el("div", { class: "sieve" });
+  const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && images.querySelector(".more-rows button")?.click(), { rootMargin: "600px" });
+  const load = () => loadInto(show(images), () => page(images, watcher));
+  const remove = may("remove") && button(t("gallery.delete"), "trash", () => erase(after), { class: "danger", id: "gallery-delete" });
+  const after = () => {
+    // What the fields chose is gone, and with it perhaps its camera.
+    Object.assign(asked, ALL);
+    summarise();
+    load();
+  };
+  const summarise = () => loadInto(overview, () => summary(sieve, load));
+  show(root, el("header", {}, el("h1", {}, t("view.galleries"))), overview, el("div", { class: "view-head" }, el("h2", {}, t("thumbnails")), remove), sieve, images);
+  summarise();
+  load();
+  return () => watcher.disconnect();
+}
+
+async function summary(sieve, load) {
+  const stats = await get("/stats");
+  const items = stats.cameras;
+  show(sieve, filters([...byCamera(items).keys()], load));
+  if (items.length === 0) return notice(t("gallery.empty"), t("gallery.empty.words"));
+  return [tiles(items, stats), el("div", { class: "table-wrap" }, table(items))];
+}
+
+function tiles(items, stats) {
+  const tile = (name, value, wide) => el("div", { class: wide ? "tile wide" : "tile" }, el("dt", {}, t(name)), el("dd", {}, value));
+  return el(
+    "dl",
+    { class: "tiles" },
+    tile("gallery.count", number(stats.images)),
+    tile("gallery.cameras", number(byCamera(items).size)),
+    tile("gallery.rate", rate(stats.hours)),
+    tile("gallery.disk", [bytes(stats.disk_free_bytes), el("small", {}, ` / ${bytes(stats.disk_total_bytes)}`)]),
+    tile("gallery.engine", [`${stats.gallery} · ${stats.provider}`, el("small", { title: t("gallery.encoder") }, stats.encoder)], true),
+  );
+}
+
+function table(items) {
+  const titles = ["camera", "count", "first", "last"].map((name) => el("th", { scope: "col", class: name === "count" ? "number" : "" }, t(`gallery.${name}`)));
+  const row = (item) =>
+    el(
+      "tr",
+      {},
+      el("td", {}, el("span", { class: "camera-name" }, light(item.modality), el("strong", {}, item.camera_id))),
+      el("td", { class: "number" }, number(item.count)),
+      el("td", { class: "when" }, stamp(item.first_captured_at)),
+      el("td", { class: "when" }, stamp(item.last_captured_at), el("small", {}, ` ${ago(item.last_captured_at)}`)),
+    );
+  return el("table", {}, el("caption", { class: "hidden" }, t("gallery.cameras")), el("thead", {}, el("tr", {}, titles)), el("tbody", {}, items.map(row)));
+}
+
+/** Images an hour of the last day, as bars and in sum. */
+function rate(hours) {
+  const words = t("gallery.per-day", { n: hours.reduce((total, one) => total + one.images, 0) });
+  return el("div", { class: "rate" }, spark(hours.map((one) => one.images), words), el("small", {}, words));
+}
+
+function filters(cameras, load) {
+  const change = (name) => (value) => {
+    asked[name] = value;
+    load();
+  };
+  const text = (name, words) => field(t(words), el("input", { type: "text", value: asked[name], onchange: (event) => change(name)(event.target.value.trim()) }));
+  const instant = (name) => field(t(name), el("input", { type: "datetime-local", value: asked[name], onchange: (event) => change(name)(event.target.value) }));
+  const choices = { "": t("gallery.camera.any"), ...Object.fromEntries(cameras.map((camera) => [camera, camera])) };
+  return [
+    field(t("gallery.camera"), select(choices, asked.camera_ids, change("camera_ids"))),
+    field(t("query.light"), select({ "": t("gallery.light.any"), visible: t("visible"), infrared: t("infrared") }, asked.modality, change("modality"))),
+    instant("after"),
+    instant("before"),
+    text("person_ids", "gallery.person"),
+    text("track_ids", "gallery.track"),
+  ];
+}
+
+/** The fields as the server takes them. */
+function wanted() {
+  return { ...asked, after: instantOf(asked.after), before: instantOf(asked.before) };
+}
+
+async function page(images, watcher, cursor) {
+  const answer = await get("/images", { ...wanted(), limit: PAGE, cursor });
+  if (answer.items.length === 0 && !cursor) return notice(t("gallery.none"), t("gallery.none.words"));
+  const list = el("ol", { class: "wall" }, answer.items.map(tile));
+  const more = el("p", { class: "more-rows" });
+  if (answer.next_cursor) {
+    const go = button(t("more"), "plus", () => further(list, more, watcher, images, answer.next_cursor));
+    more.append(go);
+    setTimeout(() => watcher.observe(more));
+  }
+  return [list, more];
+}
+
+async function further(list, more, watcher, images, cursor) {
+  watcher.unobserve(more);
+  more.querySelector("button").disabled = true;
+  const holder = el("div");
+  document.body.append(holder);
+  await loadInto(holder, () => page(images, watcher, cursor));
+  list.append(...(holder.querySelector(".wall")?.children ?? []));
+  more.replaceWith(holder.querySelector(".more-rows") ?? holder.firstChild);
+  holder.remove();
+}
+
+function tile(image) {
+  const words = `${image.camera_id}, ${stamp(image.captured_at)}`;
+  return el(
+    "li",
+    {},
+    el("button", { type: "button", onclick: () => look(image), "aria-label": words }, thumbnail(image, "")),
+    el("p", { class: "camera" }, light(image.modality), el("span", {}, image.camera_id)),
+    el("p", { class: "clock" }, time(image.captured_at), el("small", {}, day(image.captured_at))),
+  );
+}
+
+/** Deletes what the fields choose: first the server counts, then a person types the count. */
+async function erase(done) {
+  if (Object.values(wanted()).every((value) => value === "")) {
+    say(t("gallery.delete.first"), "error");
+    return;
+  }
+  const chosen = { ...wanted() };
+  const place = el("div", { class: "form" });
+  const box = dialog(t("gallery.delete.title"), place);
+  await loadInto(place, async () => {
+    const [preview, some] = await Promise.all([remove(chosen, true), get("/images", { ...chosen, limit: 8 })]);
+    if (preview.count === 0) return el("p", {}, t("gallery.delete.none"));
+    return confirmation(chosen, preview, some.items, box, done);
+  });
+}
+
+function confirmation(chosen, preview, some, box, done) {
+  const typed = el("input", { type: "text", inputmode: "numeric", autocomplete: "off", oninput: () => (go.disabled = typed.value.trim() !== String(preview.count)) });
+  const error = el("div");
+  const go = button(t("gallery.delete.go"), "trash", async () => {
+    go.disabled = true;
+    try {
+      const { count } = await remove(chosen, false);
+      box.close();
+      say(t("gallery.deleted", { n: count }));
+      done();
+    } catch (problem) {
+      show(error, failure(problem));
+    }
+  }, { class: "danger", disabled: true });
+  const cameras = [...byCamera(preview.cameras).keys()].join(", ");
+  return [
+    el("p", {}, t("gallery.delete.words", { n: preview.count, cameras })),
+    el("div", { class: "few" }, some.map((image) => thumbnail(image, `${image.camera_id}, ${stamp(image.captured_at)}`))),
+    field(t("gallery.delete.type", { n: String(preview.count) }), typed),
+    error,
+    el("footer", {}, button(t("cancel"), null, () => box.close()), go),
+  ];
+}
+
+function remove(chosen, dryRun) {
+  const pairs = Object.entries({ ...chosen, dry_run: dryRun }).filter(([, value]) => value !== "");
+  return call("DELETE", `/images?${new URLSearchParams(pairs)}`);
+}
