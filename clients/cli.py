@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from clients.audit import audit_app
-from clients.blend import blend_app
 from clients.encoder import encoder_app
 from clients.explain import explain_app
 from clients.extras import need
@@ -42,7 +41,6 @@ app = typer.Typer(
 dataset_app = typer.Typer(help="Look at data set trees on disk.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(studies_app)
-app.add_typer(blend_app)
 app.add_typer(encoder_app)
 app.add_typer(explain_app, name="explain")
 app.add_typer(keys_app, name="keys")
