@@ -25,7 +25,7 @@ def trained(shrink):
     from training.recipe import load_recipe
 
     torch.manual_seed(0)
-    network = Network(shrink(load_recipe("demo")).model, 4)
+    network = Network(shrink(load_recipe("M1")).model, 4)
     for stream in Stream:
         network.encoder([(stream, torch.randn(8, 3, 48, 24))])
     encoder = network.encoder.eval().requires_grad_(False)
@@ -62,6 +62,28 @@ def test_the_heat_is_each_place_s_share_of_the_similarity(trained):
         assert float(shares.sum()) == pytest.approx(float(cosine[image]), abs=1e-3)
         torch.testing.assert_close(heat[image].double(), shares.clamp_min(0), rtol=1e-3, atol=1e-4)
     assert heat.max() > 0
+
+
+def test_stripes_have_their_share():
+    """A target that only the last stripe's part of the feature resembles is matched by the lowest rows."""
+    from training.models.encoder import Encoder
+    from training.recipe import ModelRecipe
+
+    torch.manual_seed(0)
+    encoder = Encoder(ModelRecipe(backbone="resnet18", stripes=3, stripe_channels=8))
+    for stream in Stream:
+        encoder([(stream, torch.randn(8, 3, 96, 48))])
+    encoder = encoder.eval().requires_grad_(False)
+    images = torch.randn(2, 3, 96, 48)
+    with torch.no_grad():
+        neck = encoder([(Stream.VISIBLE, images)]).neck
+        encoder.neck.running_mean.zero_()
+        feature = encoder([(Stream.VISIBLE, images)]).neck
+    targets = torch.zeros_like(neck)
+    targets[:, -8:] = feature[:, -8:]
+    heat, cosine = similarity_cam(encoder, Stream.VISIBLE, images, functional.normalize(targets, dim=1))
+    assert (cosine > 0).all()
+    assert heat[:, :4].sum() < 0.01 * heat[:, 4:].sum()
 
 
 def test_a_perfect_match_has_heat(trained):

@@ -224,7 +224,7 @@ def test_the_log_and_the_checkpoint_say_how_a_run_began(resnet, dataset, tmp_pat
     (told,) = [event.run for event in events if event.run]
     (line,) = [json.loads(line) for line in (out / LOG).read_text().splitlines() if '"run"' in line]
     assert line == {"epoch": 0, "step": 0, "run": told}
-    assert told["start"] == "part.pth, 51 of 108 tensors; the others from scratch"
+    assert told["start"] == "part.pth, 51 of 54 tensors; the others from scratch"
     assert load_checkpoint(out / LAST).start == told["start"]
     assert (told["recipe"], told["precision"], told["images"]) == ("demo", "fp32", "memory-mapped")
 

@@ -119,7 +119,7 @@ def similarity_cam(
         maps = encoder([(stream, images)]).maps
     # The heat needs the gradient at the maps alone, so nothing below them is traced.
     maps = maps.detach().requires_grad_()
-    neck = encoder.neck(encoder.pool(maps))
+    neck = encoder.neck(encoder.pooled(maps))
     cosine = (neck / neck.detach().norm(dim=1, keepdim=True) * targets).sum(dim=1)
     (gradient,) = torch.autograd.grad(cosine.sum(), maps)
     shares = (gradient * maps).detach().sum(dim=1)

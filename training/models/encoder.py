@@ -94,11 +94,14 @@ class Encoder(nn.Module):
         maps = stemmed
         for stage in self.stages:
             maps = stage(maps)
-        features = self.pool(maps)
-        if self.stripes is not None:
-            features = torch.cat([features, self.stripes(maps)], dim=1)
+        features = self.pooled(maps)
         neck = self.neck(features)
         return Encoded(maps, features, neck, neck if self.metric_feature is Feature.NECK else features)
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """(N, D) features of (N, C, h, w) maps: of the whole, and of its stripes where the recipe has any."""
+        whole: Tensor = self.pool(maps)
+        return whole if self.stripes is None else torch.cat([whole, self.stripes(maps)], dim=1)
 
 
 def _resnet_parts(backbone: Backbone, recipe: ModelRecipe) -> tuple[list[nn.Module], list[nn.Module], int]:
