@@ -26,9 +26,10 @@ $(VENV)/.develop: $(INSTALL) | $(VENV)/bin/python
 demo: $(VENV)/.serve  ## Set up, and search a synthetic site from image files to a ranked answer
 	$(BIN)/peca demo $(DEMO)
 
+# Two files at a time, each with a core: two of PyTorch's pools of threads would fight over them.
 .PHONY: test
 test: $(VENV)/.develop  ## Set up, and run the tests
-	$(BIN)/pytest $(TEST)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(TEST)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.develop  ## Set up, and run the tests that take minutes

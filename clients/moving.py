@@ -76,7 +76,7 @@ def reindex(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Folder of the new encoder's bundle."),
     ] = None,
-    provider: Annotated[str, typer.Option(help="What runs the encoder: auto, cuda or cpu.")] = "auto",
+    provider: Annotated[str, typer.Option(help="What runs the encoder: auto, cpu, openvino, cuda, ...")] = "auto",
     without_missing: Annotated[
         bool,
         typer.Option(
@@ -220,4 +220,4 @@ def _print_reindex(report: "ReindexReport", gallery: str, encoder: Path) -> None
     print(
         f"{gallery} now holds {report.images:,} images of the encoder in {encoder}: start its servers with it"
     )
-    print("the old generation is kept; remove it with: peca gallery reindex --drop-old")
+    print(f"the old generation is kept; remove it with: peca gallery reindex --gallery {gallery} --drop-old")

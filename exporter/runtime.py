@@ -23,7 +23,6 @@ class Encoder(Protocol):
 
     spec: EmbeddingSpec
     image_hw: tuple[int, int]
-    provider: str
 
     def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
         """Embed a batch; the modalities may be mixed.

@@ -152,9 +152,10 @@ def find(
         InvalidInput: As ``Gallery.search`` says.
     """
     k = max((limit + len(without)) * (_TRACK_IMAGES if by_track else 1), CANDIDATES if rerank else 1)
+    search = partial(gallery.search, exact=True) if exact else gallery.search
     head: list[Hit] | None = None
     while True:
-        hits = gallery.search(query[np.newaxis], k, where, exact=exact)[0]
+        hits = search(query[np.newaxis], k, where)[0]
         kept = [hit for hit in hits if hit.record.image_id not in without]
         if threshold is not None:
             kept = [hit for hit in kept if hit.score >= threshold]

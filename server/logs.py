@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
+from structlog.typing import EventDict
 
 
 class LogForm(StrEnum):
@@ -28,6 +29,12 @@ class LogLevel(StrEnum):
 _QUIET = ("httpx", "httpcore", "python_multipart", "PIL")
 
 
+def _without_colours(_: object, __: str, event: EventDict) -> EventDict:
+    """Uvicorn adds the line once more, for terminals."""
+    event.pop("color_message", None)
+    return event
+
+
 def configure_logs(form: LogForm, level: LogLevel) -> None:
     """Have every line of this process written in one form; what was configured before is replaced."""
     shared: list[Any] = [
@@ -35,6 +42,7 @@ def configure_logs(form: LogForm, level: LogLevel) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         ExtraAdder(),
+        _without_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Any] = [structlog.dev.ConsoleRenderer(colors=False)]

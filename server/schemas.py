@@ -13,6 +13,14 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", re.ASCII)
 IMAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}$"
 # No comma, since filters name several cameras with commas between; no blank at either end.
 CAMERA_ID_PATTERN = r"^[^\s,\x00-\x1f\x7f]([^,\x00-\x1f\x7f]{0,198}[^\s,\x00-\x1f\x7f])?$"
+CURSOR_PATTERN = r"^[0-9]{1,18}$"
+LINE_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+_PATTERNS_IN_WORDS = {
+    IMAGE_ID_PATTERN: "expected 1 to 200 letters, digits and ._:@=+-, a letter or a digit first",
+    CAMERA_ID_PATTERN: "expected 1 to 200 characters without commas and line breaks, no blank at either end",
+    LINE_PATTERN: "expected one line of text, not empty, without control characters",
+    CURSOR_PATTERN: "expected the next_cursor of the page before",
+}
 
 
 def _iso(given: object) -> object:
@@ -33,8 +41,8 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_in_utc
 ImageId = Annotated[str, Field(pattern=IMAGE_ID_PATTERN)]
 CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
 # A name or a note of one line; a control character in it could only mislead who reads a list.
-Label = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Note = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Label = Annotated[str, Field(max_length=200, pattern=LINE_PATTERN)]
+Note = Annotated[str, Field(max_length=1000, pattern=LINE_PATTERN)]
 
 
 class Problem(BaseModel):
@@ -347,4 +355,10 @@ class Version(BaseModel):
 
 def validation_errors(errors: list[Any]) -> list[dict[str, str]]:
     """Pydantic's errors as a client may see them: where, and what; never the value that came."""
-    return [{"at": ".".join(str(step) for step in error["loc"]), "message": error["msg"]} for error in errors]
+    return [{"at": ".".join(map(str, error["loc"])), "message": _in_words(error)} for error in errors]
+
+
+def _in_words(error: Any) -> str:
+    """What was expected; a pattern that has no words here is shown as it is."""
+    pattern = str(error.get("ctx", {}).get("pattern"))
+    return _PATTERNS_IN_WORDS.get(pattern, str(error["msg"]))

@@ -10,7 +10,7 @@ from server.access import Permission
 from server.audit import Action
 from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
-from server.schemas import AuditAnswer, AuditRecord, ChainHead, Instant
+from server.schemas import CURSOR_PATTERN, AuditAnswer, AuditRecord, ChainHead, Instant
 from server.trail import AuditFilter
 
 router = keyed_router("audit")
@@ -28,7 +28,7 @@ class AuditQuery(BaseModel):
     action: Action | None = Field(None, description="Of this action.")
     limit: int = Field(100, ge=1, le=200, description="Most records.")
     cursor: str | None = Field(
-        None, pattern=r"^[0-9]{1,18}$", description="The `next_cursor` of the page before."
+        None, pattern=CURSOR_PATTERN, description="The `next_cursor` of the page before."
     )
 
 

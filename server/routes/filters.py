@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from index.errors import InvalidInput
 from index.records import ImageRecord, Where
@@ -51,6 +51,16 @@ class ImageRemoval(ImageFilter):
     """Which images are removed, or would be."""
 
     dry_run: bool = Field(True, description="Only say what would be removed; `false` removes it.")
+
+    @field_validator(*_LISTS)
+    @classmethod
+    def _named(cls, values: list[str] | None) -> list[str] | None:
+        """An empty variable of a script must not widen what is removed."""
+        if values is not None and names_in(values) is None:
+            raise ValueError(
+                "expected a name, got an empty value; leave the parameter out to remove from all"
+            )
+        return values
 
 
 async def check_once(request: Request) -> None:

@@ -15,6 +15,7 @@ from server.parts import OpenParts
 from server.routes.filters import ONCE
 from server.routes.links import thumbnail_url
 from server.schemas import (
+    CURSOR_PATTERN,
     QueryRecord,
     ResultShown,
     SearchesAnswer,
@@ -53,7 +54,7 @@ class SearchesQuery(BaseModel):
     case: str | None = Field(None, description="Of this case.")
     limit: int = Field(100, ge=1, le=200, description="Most searches.")
     cursor: str | None = Field(
-        None, pattern=r"^[0-9]{1,18}$", description="The `next_cursor` of the page before."
+        None, pattern=CURSOR_PATTERN, description="The `next_cursor` of the page before."
     )
 
 

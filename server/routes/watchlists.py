@@ -12,7 +12,7 @@ from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
 from server.routes.filters import names_in
 from server.routes.forms import only_fields
-from server.schemas import Instant, Label, Note, QueryModality
+from server.schemas import CURSOR_PATTERN, Instant, Label, Note, QueryModality
 from server.services.query_images import MAX_QUERY_IMAGES
 from server.services.watchlists import Wanted
 from server.watchlists import Delivery, WatchHit
@@ -238,7 +238,7 @@ def list_hits(
     watchlist_id: str,
     limit: Annotated[int, Query(ge=1, le=200, description="Most hits.")] = 100,
     cursor: Annotated[
-        str | None, Query(pattern=r"^[0-9]{1,18}$", description="The `next_cursor` of the page before.")
+        str | None, Query(pattern=CURSOR_PATTERN, description="The `next_cursor` of the page before.")
     ] = None,
     webhook: Annotated[
         Delivery | None, Query(description="Only hits whose webhook is in this state, as `dead`.")

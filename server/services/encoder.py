@@ -25,7 +25,7 @@ class CurrentEncoder:
         self._load = load
         self.spec = encoder.spec
         self.image_hw = encoder.image_hw
-        self.provider = encoder.provider
+        self.provider = _provider_of(encoder)
 
     def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
         """Embed a batch by the encoder in use; see ``Encoder.encode``."""
@@ -40,7 +40,12 @@ class CurrentEncoder:
         """
         fresh = self._load()
         check_spec(self.spec, fresh.spec)
-        self._current, self.provider = fresh, fresh.provider
+        self._current, self.provider = fresh, _provider_of(fresh)
+
+
+def _provider_of(encoder: Encoder) -> str:
+    """What runs an encoder; one that was handed in need not say."""
+    return getattr(encoder, "provider", "not told")
 
 
 class Reload:

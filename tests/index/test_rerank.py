@@ -28,6 +28,23 @@ def rows(count: int, seed: int = 0) -> NDArray[np.float32]:
     return l2_normalise(np.random.default_rng(seed).standard_normal((count, SPEC.dim)))
 
 
+class Plain:
+    """A gallery of one's own that knows no index, and so no ``exact``."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+
+    def search(self, queries: NDArray[np.float32], k: int, where: Where = ANY) -> list[list[Hit]]:
+        return self._gallery.search(queries, k, where)
+
+
+def test_a_search_asks_for_exactness_only_where_it_is_wanted(gallery: Gallery) -> None:
+    gallery.add([record("a")], rows(1))
+    found = find(Plain(gallery), rows(1)[0], 1)  # type: ignore[arg-type]
+    assert [one.hit.record.image_id for one in found] == ["a"]
+    assert find(gallery, rows(1)[0], 1, exact=True)[0].hit.record.image_id == "a"
+
+
 @pytest.fixture
 def gallery() -> Iterator[Gallery]:
     with closing(open_gallery("memory:", SPEC)) as opened:

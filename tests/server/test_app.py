@@ -35,6 +35,16 @@ def test_what_was_handed_in_stays_open_and_the_rest_is_closed(settings: Settings
         own.check_readable()
 
 
+def test_an_encoder_needs_no_more_than_to_encode(settings: Settings) -> None:
+    class Bare:
+        spec = GreyPixelEncoder().spec
+        image_hw = GreyPixelEncoder().image_hw
+        encode = GreyPixelEncoder().encode
+
+    with opened(settings, Bare()) as parts:
+        assert parts.encoder.provider == "not told"
+
+
 def test_a_gallery_of_another_encoder_is_refused(settings: Settings) -> None:
     gallery = open_gallery("memory:", EmbeddingSpec(8, "another"))
     with pytest.raises(EncoderMismatch), opened(settings, GreyPixelEncoder(), gallery):

@@ -148,7 +148,15 @@ def test_a_removal_is_tried_first_and_then_recorded(twelve: Site, settings: Sett
 
 
 @pytest.mark.parametrize(
-    "query", ["", "dry_run=false", "dry_run=false&camera_ids=", "dry_run=maybe&modality=visible"]
+    "query",
+    [
+        "",
+        "dry_run=false",
+        "dry_run=false&camera_ids=",
+        "dry_run=false&camera_ids=&before=2099-01-01T00:00:00Z",
+        "dry_run=false&person_ids=,&modality=visible",
+        "dry_run=maybe&modality=visible",
+    ],
 )
 def test_a_removal_needs_a_filter(twelve: Site, query: str) -> None:
     answer = twelve.http.delete(f"/images?{query}")

@@ -137,6 +137,14 @@ def test_bad_metadata_says_where(site: Site, said: dict[str, object], kind: str)
     assert answer.json()["errors"][0]["at"] == f"body.metadata.0.{next(iter(said))}"
 
 
+def test_a_name_that_does_not_fit_is_told_in_words(site: Site) -> None:
+    answer = site.ingest({"a.jpg": picture(1)}, [about("a.jpg", camera_id="gate 1, left")])
+    assert answer.status_code == 422
+    assert "1 to 200 characters without commas" in answer.json()["detail"]
+    page = site.http.get("/searches", params={"cursor": "x"}).json()
+    assert page["errors"][0]["message"] == "expected the next_cursor of the page before"
+
+
 def test_many_errors_are_told_shortly(site: Site) -> None:
     answer = site.ingest({"a.jpg": picture(1)}, [about("a.jpg", camera_id="") for _ in range(20)])
     assert len(answer.json()["errors"]) == 20

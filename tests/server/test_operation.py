@@ -138,6 +138,7 @@ def test_the_log_names_routes_and_keeps_secrets(
     assert all(line["key_id"] and line["ms"] > 0 and line["timestamp"] for line in requests)
     for secret in (key, "of-Ada", "JFIF"):
         assert secret not in text
+    assert "color_message" not in text
 
 
 def test_a_request_that_takes_too_long_is_given_up(start: Callable[..., Site]) -> None:
