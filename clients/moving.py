@@ -76,7 +76,7 @@ def reindex(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Folder of the new encoder's bundle."),
     ] = None,
-    provider: Annotated[str, typer.Option(help="What runs the encoder: auto, cpu, openvino, cuda, ...")] = "auto",
+    provider: Annotated[str, typer.Option(help="What runs it: auto, cpu, openvino, cuda, ...")] = "auto",
     without_missing: Annotated[
         bool,
         typer.Option(
