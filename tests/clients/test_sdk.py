@@ -273,7 +273,7 @@ def test_the_readme_runs(
     blocks = re.findall(
         r"```python\n(.*?)```", (REPOSITORY / "clients/python/README.md").read_text(), re.DOTALL
     )
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     monkeypatch.setenv("PECA_URL", fresh_server.url)
     monkeypatch.setenv("PECA_API_KEY", fresh_server.key)
     photos = tmp_path / "photos"
@@ -281,6 +281,8 @@ def test_the_readme_runs(
     monkeypatch.chdir(photos)
     Path("night.jpg").write_bytes(picture(1))
     Path("day.jpg").write_bytes(picture(1))
+    for side, name in enumerate(("front.jpg", "back.jpg"), start=2):
+        Path(name).write_bytes(picture(side))
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)

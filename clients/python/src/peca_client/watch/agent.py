@@ -1,0 +1,164 @@
+"""One camera: frames to people, people to tracks, tracks to a few crops, crops to the spool."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from peca_client.models import Modality
+from peca_client.watch.crops import Crop, CropPicker, CropRules, light_of
+from peca_client.watch.detectors import Detector
+from peca_client.watch.sources import Frame, Source
+from peca_client.watch.spool import Spool
+from peca_client.watch.tracks import Track, Tracker
+
+_NEWS_S = 60.0
+_ROOM_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CameraRules:
+    """What the agent makes of a camera's frames.
+
+    Attributes:
+        camera_id: The site's name of the camera.
+        modality: Its light; ``None`` judges each frame, infrared where it has no colours.
+        crops: Which crops are kept.
+        threshold: Least score of a box.
+        least_hits: A track seen in fewer frames is taken for an error of the detector.
+        lost_s: Seconds without a box after which a track is over.
+    """
+
+    camera_id: str
+    modality: Modality | None
+    crops: CropRules
+    threshold: float
+    least_hits: int
+    lost_s: float
+
+
+@dataclass
+class Agent:
+    """Runs a source to its end, or until it is stopped.
+
+    Attributes:
+        rules: What is made of the frames.
+        detector: Finds people.
+        spool: Takes the crops.
+        say: Takes messages for people.
+        counts: ``frames``, ``people`` (boxes), ``tracks``, ``short`` (tracks of too few frames), ``spooled``,
+            and crops that were ``blurred``, ``tiny``, or ``dropped`` since the spool was full.
+    """
+
+    rules: CameraRules
+    detector: Detector
+    spool: Spool
+    say: Callable[[str], None]
+    counts: Counter[str] = field(default_factory=Counter)
+    _tracks: dict[str, Track] = field(default_factory=dict)
+    _marks: list[str] = field(default_factory=list)
+    _was_full: bool = False
+
+    def __post_init__(self) -> None:
+        self._tracker = Tracker(self.rules.threshold, self.rules.lost_s)
+        self._picker = CropPicker(self.rules.crops, self.counts)
+
+    def run(self, source: Source, stop: threading.Event, check: Callable[[], None]) -> None:
+        """Take frames until the source ends or ``stop`` is set; ``check`` is asked after each.
+
+        A source that is no live one waits while the spool is full; of a live one crops are dropped then.
+        """
+        heard_at = news_at = time.monotonic()
+        for frame in source.frames(self.spool.done(), stop):
+            check()
+            self._pass_on(source)
+            now = time.monotonic()
+            if frame is not None:
+                self._take(frame, source.live, stop)
+                heard_at = time.monotonic()
+            elif now - heard_at > self.rules.lost_s:
+                self._end_tracks(source.live, stop)
+            if now - news_at >= _NEWS_S:
+                news_at = now
+                self.say(self.news())
+        self._pass_on(source)
+        if not stop.is_set() or source.live:
+            self._end_tracks(source.live, stop)
+
+    def news(self) -> str:
+        """Where it stands, in one line."""
+        count = self.counts
+        return (
+            f"{count['frames']} frames, {count['tracks']} tracks, {count['spooled']} crops kept, "
+            f"{count['blurred']} blurred and {count['tiny']} tiny left out, {self.spool.waiting()} to be sent"
+        )
+
+    def _take(self, frame: Frame, live: bool, stop: threading.Event) -> None:
+        boxes = self.detector.detect(frame.pixels)
+        self.counts["frames"] += 1
+        self.counts["people"] += len(boxes)
+        modality = self.rules.modality or light_of(frame.pixels)
+        for box, track in zip(boxes, self._tracker.update(boxes, frame.captured_at), strict=True):
+            if track is not None:
+                name = self._name(track)
+                self._tracks[name] = track
+                self._picker.see(name, frame.pixels, box[:4], frame.captured_at, modality)
+        if frame.mark is not None:
+            self._marks.append(frame.mark)
+        going_on = {self._name(track) for track in self._tracker.live}
+        over = [name for name in self._picker.tracks() if name not in going_on]
+        long = [name for name in self._picker.due(frame.captured_at) if name in going_on]
+        self._give_away(over, long, live, stop)
+
+    def _end_tracks(self, live: bool, stop: threading.Event) -> None:
+        self._tracker.end()
+        self._give_away(self._picker.tracks(), [], live, stop)
+
+    def _give_away(self, over: Sequence[str], long: Sequence[str], live: bool, stop: threading.Event) -> None:
+        """Spool the crops of tracks; where none goes on, the frames up to here are done for good.
+
+        Frames are noted no sooner, so that after a kill each track is seen again from its beginning and
+        gives the same crops, which the server knows by their content.
+        """
+        crops: list[Crop] = []
+        for name in (*over, *long):
+            picked = self._picker.take(self.rules.camera_id, name)
+            if self._tracks[name].hits >= self.rules.least_hits:
+                crops += picked
+        for name in over:
+            kept = self._tracks.pop(name).hits >= self.rules.least_hits
+            self.counts["tracks" if kept else "short"] += 1
+        marks = [] if self._tracker.live else self._marks
+        if crops or marks:
+            self._store(crops, marks, live, stop)
+        if not self._tracker.live:
+            self._marks = []
+
+    def _store(self, crops: list[Crop], marks: list[str], live: bool, stop: threading.Event) -> None:
+        if crops and self.spool.full:
+            self._tell_full(live)
+            while self.spool.full and not live and not stop.wait(_ROOM_POLL_S):
+                pass
+            if self.spool.full:
+                self.counts["dropped"] += len(crops) if live else 0
+                return
+        self._was_full = False
+        self.counts["spooled"] += self.spool.add(crops, marks)
+
+    def _tell_full(self, live: bool) -> None:
+        if not self._was_full:
+            what = "new crops are dropped" if live else "the agent waits"
+            self.say(
+                f"the spool {self.spool.folder} is full (--spool-mb): {what} until the server takes some"
+            )
+        self._was_full = True
+
+    def _pass_on(self, source: Source) -> None:
+        while source.notices:
+            self.say(source.notices.pop(0))
+
+    def _name(self, track: Track) -> str:
+        """The same for the same frames, in whichever run; no two tracks of a camera share it."""
+        began = f"{track.began_at:%Y%m%dT%H%M%S}.{track.began_at.microsecond // 1000:03d}Z"
+        return f"{self.rules.camera_id}-{began}-{track.number}"

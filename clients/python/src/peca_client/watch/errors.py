@@ -1,0 +1,9 @@
+"""What keeps the agent from running; each message says what to do."""
+
+from peca_client.errors import PecaClientError
+
+INSTALL = "pip install 'peca-client[watch]'"
+
+
+class WatchError(PecaClientError):
+    """A source, a detector, the spool or an option is not as the agent needs it."""

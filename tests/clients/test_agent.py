@@ -1,0 +1,154 @@
+"""The parts of the camera agent: tracks, crops, the spool, reading of networks, the command line."""
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from peca_client import Modality
+from peca_client.__main__ import main
+from peca_client.watch.crops import Crop, CropPicker, CropRules, light_of, sharpness
+from peca_client.watch.errors import WatchError
+from peca_client.watch.networks import letterbox, read_yolo
+from peca_client.watch.sources import FolderSource, open_source, without_password
+from peca_client.watch.spool import Spool
+from peca_client.watch.tracks import Tracker
+
+NOW = datetime(2026, 5, 1, 23, tzinfo=UTC)
+
+
+def crop(number: int) -> Crop:
+    return Crop("gate", "gate-1", NOW + timedelta(seconds=number), Modality.INFRARED, b"jpeg %d" % number)
+
+
+def boxes(*rows: tuple[float, ...]) -> np.ndarray:
+    return np.array(rows, np.float32).reshape(-1, 5)
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def test_the_client_alone_needs_neither_opencv_nor_numpy() -> None:
+    code = (
+        "import sys; sys.modules['cv2'] = sys.modules['numpy'] = sys.modules['scipy'] = None\n"
+        "import peca_client\n"
+        "from peca_client.__main__ import main\n"
+        "sys.exit(main(['watch', 'x', '--camera', 'c', '--modality', 'auto', '--url', 'http://127.0.0.1:9']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "pip install 'peca-client[watch]'" in ended.stderr
+
+
+def test_two_who_cross_stay_two_tracks() -> None:
+    tracker, seen = Tracker(0.5, lost_s=1.0), []
+    for step in range(11):
+        left, right = 40.0 * step, 400 - 40.0 * step
+        rows = boxes((left, 0, left + 60, 200, 0.9), (right, 40, right + 60, 180, 0.9))
+        seen.append(tracker.update(rows, NOW + timedelta(seconds=step / 5)))
+    assert {id(pair[0]) for pair in seen} == {id(seen[0][0])}
+    assert {id(pair[1]) for pair in seen} == {id(seen[0][1])}
+
+
+def test_weak_boxes_carry_on_and_do_not_begin_and_a_gap_ends() -> None:
+    tracker, weak, strong = Tracker(0.5, 1.0), (0, 0, 60, 200, 0.52), (0, 0, 60, 200, 0.9)
+    assert tracker.update(boxes(weak), NOW) == [None]
+    first = tracker.update(boxes(strong), NOW)[0]
+    assert tracker.update(boxes(weak), NOW + timedelta(seconds=0.5))[0] is first
+    assert tracker.update(boxes(strong), NOW + timedelta(seconds=3))[0] is not first
+
+
+def test_the_sharpest_crops_some_time_apart_are_kept_and_the_others_counted() -> None:
+    picker = CropPicker(CropRules(crops_per_track=2, apart_s=0.5))
+    sharp, box = noise(200, 100), np.array([0, 0, 100, 200], np.float32)
+    soft = cv2.GaussianBlur(sharp, (0, 0), 2)
+    blurred = np.full_like(sharp, 90)
+    tiny = np.array([0, 0, 20, 40], np.float32)
+    looks = [(0.0, soft, box), (0.2, sharp, box), (0.4, soft, box), (1.0, soft, box), (2.0, sharp, box)]
+    for seconds, pixels, where in (*looks, (3.0, blurred, box), (3.2, sharp, tiny)):
+        picker.see("t", pixels, where, NOW + timedelta(seconds=seconds), Modality.INFRARED)
+    assert picker.counts == {"blurred": 1, "tiny": 1}
+    taken = picker.take("gate", "t")
+    assert [(one.captured_at - NOW).total_seconds() for one in taken] == [0.2, 2.0]
+    assert sharpness(sharp) > sharpness(soft) > sharpness(blurred) == 0
+
+
+def test_a_frame_without_colours_is_infrared() -> None:
+    assert light_of(noise(64, 64)) is Modality.VISIBLE
+    assert light_of(np.repeat(noise(64, 64)[:, :, :1], 3, axis=2)) is Modality.INFRARED
+
+
+def test_the_spool_keeps_once_bounds_and_lets_go(tmp_path: Path) -> None:
+    with Spool(tmp_path, most_bytes=10) as spool:
+        assert spool.add([crop(1), crop(1)], ["a"]) == 1
+        assert not spool.full
+        spool.add([crop(2)], ["b"])
+        assert spool.full
+        with pytest.raises(WatchError, match="another agent"):
+            Spool(tmp_path, 10)
+    with Spool(tmp_path, most_bytes=10) as spool:
+        assert spool.full
+        assert spool.done() == {"a", "b"}
+        first, second = spool.oldest(5)
+        assert (first.image_id, first.captured_at) == (crop(1).image_id, crop(1).captured_at)
+        spool.refuse(str(second.image_id), "no")
+        spool.remove([str(first.image_id)])
+        assert (spool.waiting(), spool.refused(), spool.full) == (0, 1, False)
+        assert spool.retry_refused() == 1
+        assert spool.waiting() == 1
+
+
+@pytest.mark.parametrize("form", ["v8", "v5", "end to end"])
+def test_yolo_outputs_are_read(form: str) -> None:
+    output = {
+        "v8": np.zeros((1, 6, 2000), np.float32),
+        "v5": np.zeros((1, 2000, 7), np.float32),
+        "end to end": np.zeros((1, 300, 6), np.float32),
+    }[form]
+    if form == "v8":
+        output[0, :5, 7] = (50, 60, 20, 40, 0.8)
+    elif form == "v5":
+        output[0, 7] = (50, 60, 20, 40, 1.0, 0.8, 0)
+    else:
+        output[0, :, 5] = 1
+        output[0, 7] = (40, 40, 60, 80, 0.8, 0)
+    found = read_yolo(output, 0)
+    assert found[found[:, 4] > 0.5].tolist() == [pytest.approx([40, 40, 60, 80, 0.8])]
+
+
+def test_a_letterbox_keeps_the_proportions() -> None:
+    image, scale, border = letterbox(noise(100, 200), (64, 64))
+    assert (image.shape, scale, border) == ((1, 3, 64, 64), 0.32, (0, 16))
+
+
+def test_a_folder_gives_each_image_once_and_names_the_bad_one(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), noise(20, 20))
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    source = FolderSource(tmp_path, fps=5, once=True)
+    marks = [frame.mark for frame in source.frames((), threading.Event()) if frame]
+    assert len(marks) == 2
+    assert "bad.jpg is left out" in source.notices[0]
+    rest = [frame.mark for frame in source.frames(marks[:1], threading.Event()) if frame]
+    assert rest == marks[1:]
+
+
+def test_addresses_and_messages() -> None:
+    assert without_password("rtsp://me:secret@10.0.0.7/a") == "rtsp://10.0.0.7/a"
+    assert open_source("rtsp://x/y", 5, None, False).live
+    with pytest.raises(WatchError, match="there is no nowhere"):
+        open_source("nowhere", 5, None, False)
+
+
+def test_a_wrong_command_line_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["watch", "x", "--camera", "c", "--modality", "auto", "--start", "2026-05-01T22:00:00"]
+    with pytest.raises(SystemExit) as ended:
+        main(line)
+    assert ended.value.code == 2
+    assert "expected a time zone" in capsys.readouterr().err
