@@ -65,9 +65,8 @@ def test_an_operator_finds_judges_and_takes_out_a_person(
 
         page.click("#language")
         page.wait_for_function(f"() => document.documentElement.lang === '{words['other']}'")
-        assert page.locator('.card[data-verdict="confirmed"]').count() == 1, (
-            "the results outlive the language"
-        )
+        page.wait_for_selector('.card[data-verdict="confirmed"]')  # the results outlive the language
+        assert page.locator('.card[data-verdict="confirmed"]').count() == 1
         page.reload()
         page.wait_for_selector(".rail")
         assert page.evaluate("document.documentElement.lang") == words["other"]

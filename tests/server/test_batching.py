@@ -66,7 +66,12 @@ def test_searches_are_encoded_together_and_ahead_of_ingest(held) -> None:
     encoder.go.release(100)
     for future in (first, ingest, *searches):
         future.result(timeout=10)
-    assert encoder.batches == [1, 1, 3, 5, 2, MAX_BATCH, 2, 20 - MAX_BATCH]
+    # Pairs of whose images, and how many.
+    assert encoder.batches[:4] == [1, 1, 3, 5]
+    # How far an ingest is cut while people search depends on how long the encoder took.
+    assert set(encoder.batches[4::2]) == {2}
+    assert sum(encoder.batches[5::2]) == 20
+    assert max(encoder.batches[5::2]) <= MAX_BATCH
 
 
 def test_everyone_gets_their_own_rows() -> None:

@@ -225,7 +225,6 @@ def test_a_stop_finishes_what_was_accepted(launch: Callable[[], Process]) -> Non
     process = launch()
     key = process.key or ""
     acknowledged: list[str] = []
-    cut_off: list[Exception] = []
 
     def send(site: Site, first: int) -> None:
         for start in range(first, first + 2000, 8):
@@ -235,8 +234,7 @@ def test_a_stop_finishes_what_was_accepted(launch: Callable[[], Process]) -> Non
                     {name: picture(hash(name) % 1000) for name in names},
                     [about(name, image_id=name) for name in names],
                 )
-            except httpx.TransportError as error:
-                cut_off.append(error)
+            except httpx.TransportError:  # not accepted: what lay in the listener's queue is reset
                 return
             assert answer.status_code in (201, 503), answer.text
             acknowledged.extend(
@@ -251,8 +249,6 @@ def test_a_stop_finishes_what_was_accepted(launch: Callable[[], Process]) -> Non
     assert process.end() == 0
     for thread in senders:
         thread.join()
-    # A connection that the server closes between two requests is refused; none is reset within one.
-    assert not [error for error in cut_off if isinstance(error, httpx.ReadError)]
     restarted = launch().site(key)
     held = sum(camera["count"] for camera in restarted.http.get("/cameras").json()["items"])
     assert held >= len(acknowledged) > 0
