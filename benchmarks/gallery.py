@@ -118,8 +118,8 @@ def run_one(name: str, site: Site, folder: Path, insert_batches: int) -> dict[st
         "build_s": round(engine.busy_s, 1),
         "drawing_s": round(drawn, 1),
     }
-    if engine.restarts:
-        engine, report["start_s"] = engine.restarted()
+    if opened_again := engine.restarted():
+        engine, report["start_s"] = opened_again
     report["searches"] = measure(engine, site, expected)
     report["resident_gb"] = round(resident_gb(), 2)
     report["peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)

@@ -36,13 +36,11 @@ class Engine(ABC):
     Attributes:
         efforts: What ``search`` takes, from the quickest on; the first that reaches the recall is reported.
         durable: Whether what ``add`` took survives the end of the process.
-        restarts: Whether it can be opened again.
         busy_s: Seconds that building took so far.
     """
 
     efforts: tuple[int, ...] = EFFORTS
     durable = False
-    restarts = False
 
     def __init__(self, dim: int, folder: Path) -> None:
         self.dim, self.folder, self.busy_s = dim, folder, 0.0
@@ -73,9 +71,9 @@ class Engine(ABC):
     def search(self, query: NDArray[np.float32], k: int, where: Where, effort: int) -> list[int]:
         """The numbers of the images found."""
 
-    def restarted(self) -> tuple[Self, float]:
-        """The engine opened again, and the seconds this took."""
-        raise NotImplementedError
+    def restarted(self) -> tuple[Self, float] | None:
+        """The engine opened again, and the seconds this took; ``None`` where only building makes it."""
+        return None
 
     @abstractmethod
     def close(self) -> None:
@@ -87,7 +85,6 @@ class Peca(Engine):
 
     efforts = (0,)
     durable = True
-    restarts = True
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -8,7 +9,7 @@ import web_site
 from client_site import Server, start_server
 
 from clients.cli import main
-from peca_client import PecaClient
+from peca_client import AsyncPecaClient, PecaClient
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,28 @@ def fresh_server(tmp_path) -> Iterator[Server]:
 def client(server: Server) -> Iterator[PecaClient]:
     with PecaClient(server.url, server.key) as opened:
         yield opened
+
+
+def blocking(server: Server, method: str, *args: object, **options: object) -> object:
+    with PecaClient(server.url, server.key) as client:
+        return getattr(client, method)(*args, **options)
+
+
+def asynchronous(server: Server, method: str, *args: object, **options: object) -> object:
+    async def call() -> object:
+        async with AsyncPecaClient(server.url, server.key) as client:
+            return await getattr(client, method)(*args, **options)
+
+    return asyncio.run(call())
+
+
+@pytest.fixture(params=[blocking, asynchronous])
+def call(request: pytest.FixtureRequest, server: Server) -> Callable[..., object]:
+    def bound(method: str, *args: object, **options: object) -> object:
+        return request.param(server, method, *args, **options)
+
+    bound.name = request.param.__name__
+    return bound
 
 
 @pytest.fixture

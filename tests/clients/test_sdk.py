@@ -1,6 +1,5 @@
 """The SDK against a real server process; each call by the blocking and by the asynchronous client."""
 
-import asyncio
 import inspect
 import io
 import re
@@ -24,28 +23,6 @@ from peca_client import (
     PecaClient,
     TooLarge,
 )
-
-
-def blocking(server: Server, method: str, *args: object, **options: object) -> object:
-    with PecaClient(server.url, server.key) as client:
-        return getattr(client, method)(*args, **options)
-
-
-def asynchronous(server: Server, method: str, *args: object, **options: object) -> object:
-    async def call() -> object:
-        async with AsyncPecaClient(server.url, server.key) as client:
-            return await getattr(client, method)(*args, **options)
-
-    return asyncio.run(call())
-
-
-@pytest.fixture(params=[blocking, asynchronous])
-def call(request: pytest.FixtureRequest, server: Server) -> Callable[..., object]:
-    def bound(method: str, *args: object, **options: object) -> object:
-        return request.param(server, method, *args, **options)
-
-    bound.name = request.param.__name__
-    return bound
 
 
 def upload(person: int, camera_id: str, **said: object) -> ImageUpload:

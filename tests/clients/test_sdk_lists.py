@@ -1,45 +1,20 @@
 """Searches in every form, lists, statistics and exports, through the SDK; by both clients."""
 
-import asyncio
 import io
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from client_site import NIGHT, Server, picture
+from client_site import NIGHT, picture
 
 from peca_client import (
-    AsyncPecaClient,
     ImageUpload,
     InvalidArgument,
     InvalidRequest,
     Modality,
-    PecaClient,
     QueryLight,
 )
-
-
-def blocking(server: Server, method: str, *args: object, **options: object) -> object:
-    with PecaClient(server.url, server.key) as client:
-        return getattr(client, method)(*args, **options)
-
-
-def asynchronous(server: Server, method: str, *args: object, **options: object) -> object:
-    async def call() -> object:
-        async with AsyncPecaClient(server.url, server.key) as client:
-            return await getattr(client, method)(*args, **options)
-
-    return asyncio.run(call())
-
-
-@pytest.fixture(params=[blocking, asynchronous])
-def call(request: pytest.FixtureRequest, server: Server) -> Callable[..., object]:
-    def bound(method: str, *args: object, **options: object) -> object:
-        return request.param(server, method, *args, **options)
-
-    bound.name = request.param.__name__
-    return bound
 
 
 def stored(call: Callable[..., object]) -> str:
