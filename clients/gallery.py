@@ -281,7 +281,7 @@ def _cameras(folder: Path) -> set[str]:
 
 def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, base: Path) -> None:
     """Erase, or say what would be erased; ``base`` is the folder that the gallery's address names."""
-    from clients.tables import print_erasable
+    from clients.tables import counted, print_erasable
     from index.embedded.erasure import erasable, erase_images
     from index.generations import other_generations
 
@@ -294,7 +294,7 @@ def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, base: P
             "folder with --data-dir, or make this one if no files are kept"
         )
     done = erase_images(folder, images, wheres)
-    print(f"{done.images:,} images erased, with {done.image_files:,} files in {images}")
+    print(f"{counted(done.images, 'image')} erased, with {counted(done.image_files, 'file')} in {images}")
     if others := other_generations(base):
         print(
             f"{len(others)} generation(s) of another encoder may still hold their records and vectors: "

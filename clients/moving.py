@@ -203,11 +203,13 @@ def _print_copy(report: "CopyReport", source: str, target: str, encoder: str) ->
 
 
 def _print_reindex(report: "ReindexReport", gallery: str, encoder: Path) -> None:
-    print(f"{report.embedded:,} images embedded, {report.already:,} were before")
+    from clients.tables import counted
+
+    print(f"{counted(report.embedded, 'image')} embedded, {report.already:,} were before")
     for image_id, why in list(report.left.items())[:_NAMED]:
         print(f"  image {image_id!r} {why}")
     if len(report.left) > _NAMED:
-        print(f"  and {len(report.left) - _NAMED:,} images more")
+        print(f"  and {counted(len(report.left) - _NAMED, 'image')} more")
     if not report.switched:
         print(f"not switched yet: {report.waits_for}")
         print(
@@ -218,6 +220,7 @@ def _print_reindex(report: "ReindexReport", gallery: str, encoder: Path) -> None
         )
         return
     print(
-        f"{gallery} now holds {report.images:,} images of the encoder in {encoder}: start its servers with it"
+        f"{gallery} now holds {counted(report.images, 'image')} of the encoder in {encoder}: "
+        "start its servers with it"
     )
     print(f"the old generation is kept; remove it with: peca gallery reindex --gallery {gallery} --drop-old")

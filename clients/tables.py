@@ -172,7 +172,8 @@ def print_gallery(stats: "GalleryStats", gallery: str) -> None:
     console().print(_camera_table(stats.cameras, gallery))
     people = f"{stats.people:,} labelled {'person' if stats.people == 1 else 'people'}"
     console().print(
-        f"{stats.images:,} images, {people}, encoder {stats.encoder} ({stats.dim} numbers a vector)\n"
+        f"{counted(stats.images, 'image')}, {people}, "
+        f"encoder {stats.encoder} ({stats.dim} numbers a vector)\n"
         f"on the disk: database {size_text(stats.database_bytes)}, "
         f"index file {size_text(stats.index_file_bytes)}, "
         f"{stats.image_files:,} image files {size_text(stats.image_bytes)}",
@@ -187,9 +188,9 @@ def print_verification(found: "Verification", gallery: str, images: Path) -> Non
         console().print(fault, markup=False, soft_wrap=True)
     files = "no image files" if found.image_files is None else f"{found.image_files:,} image files"
     index = "index file" if found.has_index_file else "no index file"
-    verdict = f"{len(found.faults):,} faults" if found.faults else "no fault"
+    verdict = counted(len(found.faults), "fault") if found.faults else "no fault"
     console().print(
-        f"{gallery}: {verdict}; {found.images:,} images, {index}, {files} in {images}",
+        f"{gallery}: {verdict}; {counted(found.images, 'image')}, {index}, {files} in {images}",
         markup=False,
         soft_wrap=True,
     )
@@ -202,7 +203,7 @@ def print_erasable(cameras: Sequence[CameraSummary]) -> None:
         print("no image would be erased")
         return
     console().print(_camera_table(cameras, "would be erased"))
-    print(f"{total:,} images would be erased; add --yes to erase them")
+    print(f"{counted(total, 'image')} would be erased; add --yes to erase {'it' if total == 1 else 'them'}")
 
 
 def _camera_table(cameras: Sequence[CameraSummary], title: str) -> Table:
@@ -211,6 +212,11 @@ def _camera_table(cameras: Sequence[CameraSummary], title: str) -> Table:
         moments = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (one.first_captured_at, one.last_captured_at))
         table.add_row(Text(one.camera_id), str(one.modality), f"{one.count:,}", *moments)
     return table
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, for people: ``1 image``, ``2,000 images``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size_text(size_bytes: int) -> str:

@@ -71,7 +71,8 @@ def reindex(
         raise InvalidInput(f"there is no gallery at {shown_address(url)}; ingest images into it first")
     if spec == encoder.spec:
         raise InvalidInput(
-            f"the gallery is of encoder {spec.encoder} already; nothing is to be embedded anew"
+            f"the gallery at {shown_address(url)} is of encoder {spec.encoder} already, so nothing was done; "
+            "to move it, give the bundle of another encoder"
         )
     job = _Job(images, encoder, without_left, progress, ReindexReport())
     if is_milvus(url):
@@ -114,7 +115,8 @@ class _Job:
         self.report.note(done, first)
         self.report.images = new.count()
         if done.left and not self.without_left:
-            self.report.waits_for = f"{len(done.left):,} images could not be embedded"
+            left = len(done.left)
+            self.report.waits_for = f"{left:,} image{'' if left == 1 else 's'} could not be embedded"
             return False
         return True
 

@@ -167,6 +167,12 @@ def test_erase_says_first_what_it_would_erase(served: Server, peca: Peca) -> Non
     assert peca("gallery", "verify", "--gallery", f"embedded:{served.data}")[0] == 0
 
 
+def test_erase_counts_one_image_as_one(data: Path, peca: Peca) -> None:
+    command = ("gallery", "erase", "--gallery", f"embedded:{data}", "--image-id", "i2")
+    assert peca(*command)[1].endswith("\n1 image would be erased; add --yes to erase it\n")
+    assert peca(*command, "--yes")[1] == f"1 image erased, with 1 file in {data}/images\n"
+
+
 def test_erase_with_yes_leaves_nothing_of_a_person(data: Path, peca: Peca) -> None:
     gone = [1, 4, 7]
     assert all(file_of(data, f"i{n}").exists() for n in gone)

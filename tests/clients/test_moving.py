@@ -138,7 +138,7 @@ def test_reindex_switches_and_the_gallery_is_whole(data: Path, peca: Peca, bundl
     code, out, _ = peca("gallery", "verify", "--gallery", url, "--check-images")
     assert code == 0, out
     _, out, _ = peca("gallery", "erase", "--gallery", url, "--image-id", "i2", "--yes")
-    assert "1 images erased, with 1 files" in out
+    assert "1 image erased, with 1 file in" in out
     assert "peca gallery reindex --drop-old" in out, "the old generation still holds it, and that is said"
     code, out, _ = peca("gallery", "reindex", "--gallery", url, "--drop-old")
     assert (code, "1 old generation(s)" in out) == (0, True)
@@ -152,10 +152,24 @@ def test_reindex_names_an_image_without_its_file(data: Path, peca: Peca, bundle:
     code, out, _ = peca(*reindex)
     assert code == 1
     assert "image 'i4' has no file" in out
-    assert "not switched yet: 1 images could not be embedded" in out
+    assert "not switched yet: 1 image could not be embedded" in out
     code, out, _ = peca(*reindex, "--without-missing", "--json")
     told = json.loads(out)
     assert (code, told["switched"], told["images"], list(told["left"])) == (0, True, 8, ["i4"])
+
+
+def test_reindex_to_the_encoder_in_use_says_so_and_does_nothing(data: Path, peca: Peca, bundle: Path) -> None:
+    reindex = ("gallery", "reindex", "--gallery", f"embedded:{data}", "--encoder", bundle)
+    assert peca(*reindex)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
+    code, out, err = peca(*reindex)
+    assert (code, out) == (1, "")
+    told = " ".join(err.split())
+    assert (
+        f"the gallery at embedded:{data} is of encoder grey-pixels-16x8 already, so nothing was done" in told
+    )
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert peca("gallery", "reindex", "--gallery", f"embedded:{data}", "--drop-old")[1].startswith("1 old")
 
 
 def test_reindex_without_a_task_or_without_files_is_refused(data: Path, peca: Peca, bundle: Path) -> None:
