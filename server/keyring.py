@@ -68,9 +68,12 @@ class KeyRing:
 
         Raises:
             KeyNameTaken: The name is taken.
-            InvalidInput: A limit is not one.
+            InvalidInput: The name or a limit is not one.
             StorageUnavailable: The keys or the audit log cannot be written.
         """
+        # Not of ``StoredKey``, since a file of an earlier version may hold such a name.
+        if not name.strip():
+            raise InvalidInput("the key cannot be made: its name must hold more than blanks")
         with self._alone():
             keys = self.stored()
             if any(stored.name == name for stored in keys):
@@ -207,8 +210,7 @@ def _made(name: str, role: Role, limits: dict[str, Any]) -> tuple[str, StoredKey
         return new_key(name, role, **limits)
     except ValidationError as error:
         errors = validation_errors(list(error.errors()))
-        # Pydantic puts a prefix before what the model's own check says.
-        told = [": ".join(filter(None, one.values())).removeprefix("Value error, ") for one in errors]
+        told = [": ".join(filter(None, one.values())) for one in errors]
         raise InvalidInput(f"the key cannot be made: {'; '.join(told)}") from None
 
 

@@ -149,6 +149,15 @@ class KeyStore:
             raise KeyRefused("this API key has expired or was revoked; ask the server's operator for another")
         return matching[0]
 
+    def holders(self) -> frozenset[str]:
+        """The names that hold a key which the server takes now.
+
+        Raises:
+            StorageUnavailable: The keys cannot be read.
+        """
+        now = datetime.now(UTC)
+        return frozenset(key.name for key in self.keys if key.usable(now))
+
     def usable(self) -> int:
         """How many keys the server takes now."""
         now = datetime.now(UTC)

@@ -85,14 +85,14 @@ def opened(
         audit = stack.enter_context(closing(AuditLog(folder)))
         watch_store = stack.enter_context(closing(WatchStore(folder)))
         events = Events(watch_store)
-        watching = Watching(watch_store, gallery, audit, events, current.spec.encoder)
+        keys = _open_keys(settings, audit, events)
+        watching = Watching(watch_store, gallery, audit, events, current.spec.encoder, keys.holders)
         catalogue = Catalogue(gallery, images or ImageStore(folder / FOLDER_NAME), watching)
         trail = stack.enter_context(closing(AuditTrail(folder)))
         encoding = stack.enter_context(closing(EncodingQueue(current, settings.max_waiting_images)))
         ingest = stack.enter_context(closing(Ingest(catalogue, encoding, settings)))
         search = Search(catalogue, encoding, audit, settings, current.spec.encoder)
         review = Review(audit, trail)
-        keys = _open_keys(settings, audit)
         audit.append(
             Action.START,
             gallery=shown_address(settings.gallery),
@@ -106,7 +106,7 @@ def opened(
             watch_store, watching, catalogue, queries, audit, settings, current.spec.encoder
         )
         watching.recover()
-        sender = Sender(watch_store, audit, settings)
+        sender = Sender(watch_store, audit, settings, keys.holders)
         stack.enter_context(closing(Attendant(watch_store, watching, sender, events)))
         yield Parts(
             settings=settings,
@@ -135,9 +135,10 @@ def _load_encoder(settings: Settings) -> Encoder:
     return load_encoder(settings.encoder or default_bundle(), settings.provider)
 
 
-def _open_keys(settings: Settings, audit: AuditLog) -> KeyStore:
+def _open_keys(settings: Settings, audit: AuditLog, events: Events) -> KeyStore:
     def record(keys: Sequence[StoredKey]) -> None:
         audit.append(Action.KEYS, change="noticed", keys=[key.as_json() for key in keys])
+        events.publish()  # whoever tends the watchlists looks whose makers have left
 
     keys, new_admin_key = open_keys(settings.data_folder, record)
     if new_admin_key is not None:

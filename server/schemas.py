@@ -15,11 +15,35 @@ IMAGE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}$"
 CAMERA_ID_PATTERN = r"^[^\s,\x00-\x1f\x7f]([^,\x00-\x1f\x7f]{0,198}[^\s,\x00-\x1f\x7f])?$"
 CURSOR_PATTERN = r"^[0-9]{1,18}$"
 LINE_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+NAME_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 _PATTERNS_IN_WORDS = {
     IMAGE_ID_PATTERN: "expected 1 to 200 letters, digits and ._:@=+-, a letter or a digit first",
     CAMERA_ID_PATTERN: "expected 1 to 200 characters without commas and line breaks, no blank at either end",
     LINE_PATTERN: "expected one line of text, not empty, without control characters",
+    NAME_PATTERN: "expected a name of one line, not of blanks alone, without control characters",
     CURSOR_PATTERN: "expected the next_cursor of the page before",
+}
+
+_KINDS_IN_WORDS = {
+    "missing": "is needed",
+    "extra_forbidden": "is not known here; leave it out",
+    "json_invalid": "expected JSON: {error}",
+    "list_type": "expected a list",
+    "model_type": "expected a JSON object",
+    "model_attributes_type": "expected a JSON object",
+    "string_type": "expected text",
+    "int_parsing": "expected a whole number",
+    "int_type": "expected a whole number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "bool_parsing": "expected true or false",
+    "bool_type": "expected true or false",
+    "enum": "expected {expected}",
+    "greater_than_equal": "expected {ge} or more",
+    "less_than_equal": "expected {le} or less",
+    "string_too_long": "expected at most {max_length:,} characters",
+    "too_short": "expected at least {min_length}, got {actual_length}",
+    "too_long": "expected at most {max_length:,}, got {actual_length}",
 }
 
 
@@ -42,6 +66,7 @@ ImageId = Annotated[str, Field(pattern=IMAGE_ID_PATTERN)]
 CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
 # A name or a note of one line; a control character in it could only mislead who reads a list.
 Label = Annotated[str, Field(max_length=200, pattern=LINE_PATTERN)]
+Name = Annotated[str, Field(max_length=200, pattern=NAME_PATTERN)]
 Note = Annotated[str, Field(max_length=1000, pattern=LINE_PATTERN)]
 
 
@@ -359,6 +384,11 @@ def validation_errors(errors: list[Any]) -> list[dict[str, str]]:
 
 
 def _in_words(error: Any) -> str:
-    """What was expected; a pattern that has no words here is shown as it is."""
-    pattern = str(error.get("ctx", {}).get("pattern"))
-    return _PATTERNS_IN_WORDS.get(pattern, str(error["msg"]))
+    """What was expected; what has no words here is said in Pydantic's."""
+    context = error.get("ctx", {})
+    if words := _PATTERNS_IN_WORDS.get(str(context.get("pattern"))):
+        return words
+    if words := _KINDS_IN_WORDS.get(error["type"]):
+        return words.format(**context)
+    # Pydantic puts a prefix before what a check of ours says.
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -105,7 +105,7 @@ class WatchStore:
         return found[0][0] if found else None
 
     def end(self, ended: Watchlist) -> None:
-        """Erase vector and query images of a watchlist that expired; its facts and hits stay."""
+        """Erase vector and query images of a watchlist that ended; its facts and hits stay."""
         with self._changing(erasing=True) as database:
             database.execute(
                 "UPDATE watchlists SET facts = ?, vector = NULL WHERE watchlist_id = ?",
@@ -192,13 +192,15 @@ class WatchStore:
         (found,) = self._read("SELECT min(next_at) FROM hits WHERE delivery = 'pending'")[0]
         return None if found is None else float(found)
 
-    def record_delivery(self, event_id: int, state: Delivery, error: str | None, next_at: float) -> None:
-        """Write down an attempt of a hit's webhook, and when the next is made (epoch, s)."""
+    def record_delivery(
+        self, event_id: int, state: Delivery, error: str | None, next_at: float, attempts: int = 1
+    ) -> None:
+        """Write down what became of a hit's webhook in so many attempts, and when the next is (epoch, s)."""
         with self._changing() as database:
             database.execute(
-                "UPDATE hits SET delivery = ?, attempts = attempts + 1, error = ?, next_at = ?"
+                "UPDATE hits SET delivery = ?, attempts = attempts + ?, error = ?, next_at = ?"
                 " WHERE event_id = ?",
-                (state, error, next_at, event_id),
+                (state, attempts, error, next_at, event_id),
             )
 
     def close(self) -> None:

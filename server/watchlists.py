@@ -38,7 +38,8 @@ class Watchlist:
         encoder: Fingerprint of the encoder of its vector.
         queries: What is told of each query image: ``modality``, ``detected``, ``sha256``.
         webhook_url: Where hits are sent; ``None`` for nowhere.
-        ended_at: When it expired and its images and vector were erased, UTC; ``None`` while it lives.
+        ended_at: When its time or its maker's last key was over, and its images and vector were erased,
+            UTC; ``None`` while it lives.
     """
 
     watchlist_id: str

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from index.errors import InvalidInput
 from index.records import ImageRecord, Where
@@ -31,12 +31,16 @@ class ImageFilter(BaseModel):
     track_ids: list[str] | None = Field(None, description=f"Only of these tracks. {_SEVERAL}")
 
     def where(self) -> Where:
-        """The filter, as a gallery takes it."""
+        """The filter, as a gallery takes it.
+
+        Raises:
+            InvalidInput: A list is given and holds an empty name.
+        """
         return Where(
             modality=self.modality,
             after=self.after,
             before=self.before,
-            **{name: names_in(getattr(self, name)) for name in _LISTS},
+            **{name: names_in(name, getattr(self, name)) for name in _LISTS},
         )
 
 
@@ -52,16 +56,6 @@ class ImageRemoval(ImageFilter):
 
     dry_run: bool = Field(True, description="Only say what would be removed; `false` removes it.")
 
-    @field_validator(*_LISTS)
-    @classmethod
-    def _named(cls, values: list[str] | None) -> list[str] | None:
-        """An empty variable of a script must not widen what is removed."""
-        if values is not None and names_in(values) is None:
-            raise ValueError(
-                "expected a name, got an empty value; leave the parameter out to remove from all"
-            )
-        return values
-
 
 async def check_once(request: Request) -> None:
     """Refuse what FastAPI would pass over: of a repeated name only the last would count."""
@@ -75,10 +69,18 @@ ThePage = Annotated[ImagePage, Query()]
 TheRemoval = Annotated[ImageRemoval, Query()]
 
 
-def names_in(values: list[str] | None) -> list[str] | None:
-    """The names in repeated, comma-separated fields; ``None`` where there is none, as in an empty field."""
-    names = [name.strip() for value in values or () for name in value.split(",")]
-    return [name for name in names if name] or None
+def names_in(field: str, values: list[str] | None) -> list[str] | None:
+    """The names in a repeated, comma-separated field; ``None`` where it was not given.
+
+    Raises:
+        InvalidInput: A name is empty; an empty variable of a script must not widen what is asked for.
+    """
+    if values is None:
+        return None
+    names = [name.strip() for value in values for name in value.split(",")]
+    if not all(names):
+        raise InvalidInput(f"{field}: expected a name, got an empty one; leave {field} out to mean all")
+    return names
 
 
 def cursor_after(record: ImageRecord) -> str:

@@ -42,7 +42,7 @@ _JPEG: dict[int | str, dict[str, Any]] = {
     status_code=201,
     response_model=IngestAnswer,
     responses={200: {"model": IngestAnswer, "description": "Nothing new was stored."}},
-    dependencies=[Depends(only_fields(("metadata",), ("images",)))],
+    dependencies=[Depends(only_fields(("metadata",), files="images"))],
     openapi_extra=needs(Permission.INGEST),
 )
 def add_images(
@@ -121,6 +121,7 @@ def read_thumbnail(parts: OpenParts, caller: TheCaller, image_id: str) -> Respon
     "/images/{image_id}",
     summary="Remove an image",
     status_code=204,
+    response_class=Response,
     openapi_extra=needs(Permission.REMOVE),
 )
 def remove_image(parts: OpenParts, caller: TheCaller, image_id: str) -> None:

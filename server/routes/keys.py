@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Self
 
-from fastapi import Body
+from fastapi import Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.access import Permission, Role
@@ -11,7 +11,7 @@ from server.auth import TheCaller, keyed_router, needs
 from server.keyring import KeyRing
 from server.keys import StoredKey
 from server.parts import OpenParts
-from server.schemas import CameraId, Instant, Label
+from server.schemas import CameraId, Instant, Label, Name
 
 router = keyed_router("keys")
 
@@ -24,7 +24,7 @@ class KeyWanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Label = Field(description="Of the one person or device that holds it; given once, never again.")
+    name: Name = Field(description="Of the one person or device that holds it; given once, never again.")
     role: Role
     camera_ids: list[CameraId] | None = Field(
         None, min_length=1, description="Only these cameras; for camera and operator keys."
@@ -111,10 +111,17 @@ def rotate_key(
 
 
 @router.delete(
-    "/keys/{key_id}", summary="Revoke an API key", status_code=204, openapi_extra=needs(Permission.KEYS)
+    "/keys/{key_id}",
+    summary="Revoke an API key",
+    status_code=204,
+    response_class=Response,
+    openapi_extra=needs(Permission.KEYS),
 )
 def revoke_key(parts: OpenParts, caller: TheCaller, key_id: str) -> None:
-    """Refuse a key and its sessions from now on; the last admin key is kept."""
+    """Refuse a key and its sessions from now on; the last admin key is kept.
+
+    The watchlists of its holder end with the last key of that name.
+    """
     KeyRing(parts.settings.data_folder, caller).revoke_one(key_id)
 
 

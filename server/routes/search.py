@@ -51,8 +51,8 @@ async def search_options(
     """The fields that every search has."""
     where = Where(
         modality=gallery_modality,
-        camera_ids=names_in(camera_ids),
-        exclude_camera_ids=names_in(exclude_camera_ids),
+        camera_ids=names_in("camera_ids", camera_ids),
+        exclude_camera_ids=names_in("exclude_camera_ids", exclude_camera_ids),
         after=after,
         before=before,
     )
@@ -88,7 +88,7 @@ _SINGLE = (
 @router.post(
     "/search",
     summary="Find a person",
-    dependencies=[Depends(only_fields(("query_modality", *_SINGLE), ("image", *_REPEATABLE)))],
+    dependencies=[Depends(only_fields(("query_modality", *_SINGLE), _REPEATABLE, files="image"))],
     openapi_extra=needs(Permission.SEARCH),
 )
 def search(

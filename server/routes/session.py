@@ -95,6 +95,7 @@ def read_session(parts: OpenParts, token: Token = None) -> SessionAnswer:
     "/session",
     summary="Sign out",
     status_code=204,
+    response_class=Response,
     responses=_NO_CONTENT,
     openapi_extra=needs(Permission.SESSION),
 )

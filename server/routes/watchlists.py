@@ -12,7 +12,7 @@ from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
 from server.routes.filters import names_in
 from server.routes.forms import only_fields
-from server.schemas import CURSOR_PATTERN, Instant, Label, Note, QueryModality
+from server.schemas import CURSOR_PATTERN, Instant, Label, Name, Note, QueryModality
 from server.services.query_images import MAX_QUERY_IMAGES
 from server.services.watchlists import Wanted
 from server.watchlists import Delivery, WatchHit
@@ -53,7 +53,7 @@ class Watchlist(BaseModel):
     made_by: str = Field(description="Holder of the key that made it.")
     created_at: datetime = Field(description="UTC.")
     expires_at: datetime = Field(description="UTC; then its images and its vector are erased.")
-    expired: bool
+    expired: bool = Field(description="Its time is over, or whoever made it holds no key any more.")
     live: bool = Field(
         description="New images are compared with it: it has not expired, and is of the encoder in use."
     )
@@ -117,7 +117,7 @@ class HitsAnswer(BaseModel):
 
 
 def wanted(
-    name: Annotated[Label, Form(description="What you call it.")],
+    name: Annotated[Name, Form(description="What you call it.")],
     threshold: Annotated[float, Form(ge=-1, le=1, description="Least cosine of a hit.")],
     query_modality: Annotated[
         QueryModality, Form(description="Of the images; `auto` judges each by its content.")
@@ -145,7 +145,7 @@ def wanted(
         threshold=threshold,
         query_modality=None if query_modality is QueryModality.AUTO else Modality(query_modality),
         gallery_modality=gallery_modality,
-        camera_ids=names_in(camera_ids),
+        camera_ids=names_in("camera_ids", camera_ids),
         case=case,
         reason=reason,
         expires_at=expires_at,
@@ -157,7 +157,7 @@ def wanted(
     "/watchlists",
     summary="Watch for a person",
     status_code=201,
-    dependencies=[Depends(only_fields(_SINGLE, ("image", "camera_ids")))],
+    dependencies=[Depends(only_fields(_SINGLE, ("camera_ids",), files="image"))],
     openapi_extra=needs(Permission.WATCH),
 )
 def make_watchlist(
@@ -220,6 +220,7 @@ def read_query_image(
     "/watchlists/{watchlist_id}",
     summary="Remove a watchlist",
     status_code=204,
+    response_class=Response,
     openapi_extra=needs(Permission.WATCH),
 )
 def remove_watchlist(parts: OpenParts, caller: TheCaller, watchlist_id: str) -> None:

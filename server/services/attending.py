@@ -9,7 +9,7 @@ from index.errors import PecaError
 from server.audit import Action, AuditLog
 from server.errors import WebhookRefused
 from server.events import Events
-from server.services.watching import Watching
+from server.services.watching import Holders, Watching
 from server.settings import Settings
 from server.watch_store import WatchStore
 from server.watchlists import Delivery, WatchHit
@@ -23,12 +23,20 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Sender:
-    """Calls webhooks; a hit is sent until it is taken or given up, at least once, also after a restart."""
+    """Calls webhooks; a hit is sent until it is taken or given up, at least once, also after a restart.
 
-    def __init__(self, store: WatchStore, audit: AuditLog, settings: Settings) -> None:
+    Args:
+        store: Of the hits.
+        audit: Has what became of each.
+        settings: The operator's.
+        holders: Those for whom a hit is sent; of others' watchlists no more is.
+    """
+
+    def __init__(self, store: WatchStore, audit: AuditLog, settings: Settings, holders: Holders) -> None:
         self._store = store
         self._audit = audit
         self._settings = settings
+        self._holders = holders
 
     def send_due(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Call the webhooks that are due, oldest hit first.
@@ -39,12 +47,17 @@ class Sender:
             stopped: Asked before each call; the others are left.
 
         Raises:
-            StorageUnavailable: The store or the audit log cannot be used.
+            StorageUnavailable: The store, the audit log or the keys cannot be used.
         """
         silent: dict[str, str] = {}
         for hit, secret in self._store.due(time.time(), _PAGE):
             if stopped():
                 return
+            if hit.watchlist.made_by not in self._holders():
+                self._settle(
+                    hit, Delivery.DEAD, "whoever made the watchlist holds no key any more", attempts=0
+                )
+                continue
             url = hit.watchlist.webhook_url or ""
             if url in silent:
                 self._failed(hit, silent[url])
@@ -72,7 +85,7 @@ class Sender:
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**hit.attempts)
             self._store.record_delivery(hit.event_id, Delivery.PENDING, error, time.time() + pause_s)
 
-    def _settle(self, hit: WatchHit, state: Delivery, error: str | None) -> None:
+    def _settle(self, hit: WatchHit, state: Delivery, error: str | None, attempts: int = 1) -> None:
         self._audit.append(
             Action.WATCHLIST,
             change="webhook",
@@ -82,7 +95,7 @@ class Sender:
             delivery=state,
             error=error,
         )
-        self._store.record_delivery(hit.event_id, state, error, 0.0)
+        self._store.record_delivery(hit.event_id, state, error, 0.0, attempts)
 
 
 class Attendant:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ from server.audit import Action, AuditLog
 from server.events import Events
 from server.watch_store import WatchStore
 from server.watchlists import Match, Watchlist
+
+Holders = Callable[[], AbstractSet[str]]
+"""Gives the names that hold a key now; what a holder made ends with the last of its keys."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,15 +36,18 @@ class _Live:
     vectors: NDArray[np.float32]
     thresholds: NDArray[np.float64]
 
-    def matches(self, records: Sequence[ImageRecord], rows: NDArray[np.float32]) -> list[Match]:
+    def matches(
+        self, records: Sequence[ImageRecord], rows: NDArray[np.float32], holders: Holders
+    ) -> list[Match]:
         """The matches of N records with their (N, D) unit rows."""
         if not self.watchlists:
             return []
-        now, scores = datetime.now(UTC), rows @ self.vectors.T
+        now, makers, scores = datetime.now(UTC), holders(), rows @ self.vectors.T
         return [
             Match.of(self.watchlists[column], records[row], float(scores[row, column]))
             for row, column in np.argwhere(scores >= self.thresholds)
-            if self.watchlists[column].watches(records[row], now)
+            if self.watchlists[column].made_by in makers
+            and self.watchlists[column].watches(records[row], now)
         ]
 
 
@@ -59,16 +66,24 @@ class Watching:
         audit: Has every hit before it is stored.
         events: Told of hits.
         encoder: Fingerprint of the encoder in use; watchlists of another are compared with nothing.
+        holders: Those of whom a watchlist may be.
     """
 
     def __init__(
-        self, store: WatchStore, gallery: Gallery, audit: AuditLog, events: Events, encoder: str
+        self,
+        store: WatchStore,
+        gallery: Gallery,
+        audit: AuditLog,
+        events: Events,
+        encoder: str,
+        holders: Holders,
     ) -> None:
         self._store = store
         self._gallery = gallery
         self._audit = audit
         self._events = events
         self._encoder = encoder
+        self._holders = holders
         self._under_way: set[str] = set()
         self._changed = Condition()
         self._live = _Live([], np.empty((0, 0), np.float32), np.empty(0))
@@ -88,11 +103,11 @@ class Watching:
             add: Puts them into the gallery.
 
         Raises:
-            StorageUnavailable: Hits or the audit log cannot be written. The images may be stored; their
-                hits are stored as soon as that can be done.
+            StorageUnavailable: Hits or the audit log cannot be written, or the keys not read. The images
+                may be stored; their hits are stored as soon as that can be done.
         """
         with self._batch() as batch:
-            matches = self._live.matches(records, vectors)
+            matches = self._live.matches(records, vectors, self._holders)
             if not matches:
                 return add()
             self._store.expect(batch, matches)
@@ -132,22 +147,29 @@ class Watching:
     def expire(self, now: datetime) -> None:
         """Erase the images and vectors of watchlists whose time is over; their hits stay.
 
+        So too where the maker holds no key any more: nobody answers for such a watchlist.
+
         Raises:
-            StorageUnavailable: The store or the audit log cannot be written.
+            StorageUnavailable: The store or the audit log cannot be written, or the keys not read.
         """
-        over = [one for one in self._store.all() if one.ended_at is None and one.expires_at <= now]
+        live, makers = [one for one in self._store.all() if one.ended_at is None], self._holders()
+        over = [one for one in live if one.expires_at <= now or one.made_by not in makers]
         for watchlist in over:
             self._audit.append(
-                Action.WATCHLIST, change="expire", watchlist_id=watchlist.watchlist_id, case=watchlist.case
+                Action.WATCHLIST,
+                change="expire" if watchlist.expires_at <= now else "end",
+                watchlist_id=watchlist.watchlist_id,
+                case=watchlist.case,
+                made_by=watchlist.made_by,
             )
             self._store.end(replace(watchlist, ended_at=now))
         if over:
             self.refresh()
 
     def tend(self) -> None:
-        """``recover`` and ``expire``."""
-        self.recover()
+        """``expire``, and ``recover``, which needs the gallery."""
         self.expire(datetime.now(UTC))
+        self.recover()
 
     @contextmanager
     def _batch(self) -> Iterator[str]:

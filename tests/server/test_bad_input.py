@@ -85,6 +85,38 @@ def test_missing_fields_and_strange_bodies(site: Site) -> None:
     assert_problem(site.http.post("/search", content=b"--x", headers=broken), 400, "malformed-body")
 
 
+@pytest.mark.parametrize(
+    ("path", "parts", "told"),
+    [
+        ("/search", {"image": (None, "x")}, "image: a file is expected, got text"),
+        ("/watchlists", {"image": (None, "x")}, "image: a file is expected, got text"),
+        ("/images", {"images": (None, "x")}, "images: a file is expected, got text"),
+        ("/images", {"images": b"x", "metadata": b"[]"}, "metadata: text is expected, got a file"),
+        ("/search", {"image": b"x", "camera_ids": b"x"}, "camera_ids: text is expected, got a file"),
+    ],
+)
+def test_text_for_a_file_and_a_file_for_text(
+    site: Site, path: str, parts: dict[str, object], told: str
+) -> None:
+    answer = site.http.post(path, files=parts)
+    assert_problem(answer, 422, "invalid-request")
+    assert told in answer.json()["detail"]
+
+
+def test_the_words_of_a_refusal_are_plain(site: Site) -> None:
+    wanted = {"role": "boss", "camera_ids": [], "requests_per_minute": 0, "x": 1}
+    errors = site.http.post("/keys", json=wanted).json()["errors"]
+    assert {error["at"].removeprefix("body."): error["message"] for error in errors} == {
+        "name": "is needed",
+        "role": "expected 'camera', 'operator', 'auditor' or 'admin'",
+        "camera_ids": "expected at least 1, got 0",
+        "requests_per_minute": "expected 1 or more",
+        "x": "is not known here; leave it out",
+    }
+    told = site.search(picture(0), after="yesterday").json()["detail"]
+    assert told.startswith("body.after: expected an instant in ISO 8601"), told
+
+
 def test_unknown_routes_and_methods(site: Site) -> None:
     assert_problem(site.http.get("/nowhere"), 404, "route-unknown")
     assert_problem(site.http.get("/images/"), 404, "route-unknown")

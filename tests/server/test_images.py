@@ -225,6 +225,7 @@ def test_delete_removes_record_file_and_hit(start: Callable[..., Site], settings
     site.people(2)
     answer = site.http.delete("/images/p0")
     assert (answer.status_code, answer.content) == (204, b"")
+    assert "content-type" not in answer.headers
     assert [item["image_id"] for item in site.search(picture(0)).json()["items"]] == ["p1"]
     assert len(stored_files(settings)) == 1
     for call in (site.http.delete, site.http.get):

@@ -10,6 +10,7 @@ import pytest
 from server_site import Site
 
 from clients.cli import main
+from index.errors import InvalidInput
 from server.access import Role
 from server.errors import LastAdminKey
 from server.keyring import KeyRing
@@ -52,6 +53,7 @@ def test_a_key_is_made_shown_once_and_taken_at_once(site: Site, settings: Settin
         ({"name": "admin", "role": "camera"}, 409, "key-name-taken"),
         ({"name": "Eve", "role": "auditor", "camera_ids": ["cam1"]}, 422, "invalid-request"),
         ({"name": "Eve", "role": "boss"}, 422, "invalid-request"),
+        ({"name": " \u3000", "role": "camera"}, 422, "invalid-request"),
         ({"name": "Eve", "role": "camera", "camera_ids": []}, 422, "invalid-request"),
         ({"name": "Eve", "role": "camera", "expires_at": "2020-01-01T00:00:00Z"}, 422, "invalid-request"),
         ({"name": "Eve", "role": "camera", "admin": True}, 422, "invalid-request"),
@@ -63,12 +65,20 @@ def test_a_key_that_is_not_made(site: Site, wanted: dict[str, object], code: int
     assert len(site.http.get("/keys").json()["items"]) == 1
 
 
+def test_a_name_of_blanks_alone_is_refused_in_plain_words(site: Site, settings: Settings) -> None:
+    told = site.http.post("/keys", json={"name": "  ", "role": "camera"}).json()["detail"]
+    assert told == "body.name: expected a name of one line, not of blanks alone, without control characters"
+    with pytest.raises(InvalidInput, match="its name must hold more than blanks"):
+        KeyRing(settings.data_folder).create("  ", Role.CAMERA)
+
+
 def test_rotating_and_revoking(site: Site) -> None:
     first = make(site, "gate", "operator", camera_ids=["cam1"])
     second = site.http.post(f"/keys/{first['key_id']}/rotate", json={"overlap_hours": 1}).json()
     assert second["camera_ids"] == ["cam1"]
     assert [status(site, one["key"]) for one in (first, second)] == [200, 200]
-    assert site.http.delete(f"/keys/{first['key_id']}").status_code == 204
+    revoked = site.http.delete(f"/keys/{first['key_id']}")
+    assert (revoked.status_code, "content-type" in revoked.headers) == (204, False)
     assert [status(site, one["key"]) for one in (first, second)] == [401, 200]
     third = site.http.post(f"/keys/{second['key_id']}/rotate").json()
     assert [status(site, one["key"]) for one in (second, third)] == [401, 200]

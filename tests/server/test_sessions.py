@@ -88,6 +88,7 @@ def test_signing_out(browser: httpx.Client) -> None:
     cookie = browser.cookies["peca_session"]
     answer = browser.delete("/session")
     assert answer.status_code == 204
+    assert "content-type" not in answer.headers
     assert 'peca_session=""' in answer.headers["set-cookie"]
     assert "peca_session" not in browser.cookies
     again = browser.get("/cameras", headers={"Cookie": f"peca_session={cookie}"})

@@ -3,6 +3,7 @@
 import json
 import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from exporter.runtime import GreyPixelEncoder
 from index.space import EmbeddingSpec
 from server.access import Role
 from server.audit import AuditLog
+from server.keyring import KeyRing
 from server.settings import Settings
 from server.verification import verify_log
 from server.watch_store import WatchStore
@@ -135,6 +137,8 @@ def test_hits_come_in_pages(site: Site) -> None:
         ({"threshold": 2}, "invalid-request"),
         ({"name": None}, "invalid-request"),
         ({"nmae": "x"}, "invalid-request"),
+        ({"name": "  "}, "invalid-request"),
+        ({"camera_ids": ""}, "invalid-request"),
         ({"camera_ids": "cam9"}, "unknown-camera"),
         ({"query_modality": "thermal"}, "unknown-modality"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "invalid-request"),
@@ -218,6 +222,53 @@ def test_an_expired_watchlist_is_compared_with_nothing_and_its_pictures_are_eras
         "create",
         "expire",
     ]
+
+
+def until(found: Callable[[], object], wait_s: float = 20) -> None:
+    end = time.monotonic() + wait_s
+    while not found():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+def test_a_watchlist_ends_with_the_last_key_of_its_maker(
+    site: Site, as_holder: AsHolder, settings: Settings
+) -> None:
+    ada = as_holder(site, "Ada", Role.OPERATOR)
+    watchlist_id, kept = made(watch(ada, 1, case="2026-17")), made(watch(site, 1))
+    site.people(2)
+    ring = KeyRing(settings.data_folder)
+    ring.rotate("Ada", timedelta(hours=1))
+    ring.revoke_one(next(key.key_id for key in ring.stored() if key.name == "Ada" and key.expires_at))
+    site.ingest({"y": picture(1)}, [about("y", image_id="y")])
+    assert [hit["image_id"] for hit in hits(site, watchlist_id)] == ["y", "p1"], "she has another key"
+
+    ring.revoke("Ada")
+    site.ingest({"z": picture(1)}, [about("z", image_id="z")])
+    assert [hit["image_id"] for hit in hits(site, kept)] == ["z", "y", "p1"]
+    assert [hit["image_id"] for hit in hits(site, watchlist_id)] == ["y", "p1"], "what it found stays"
+    until(lambda: site.http.get(f"/watchlists/{watchlist_id}").json()["expired"])
+    told = site.http.get(f"/watchlists/{watchlist_id}").json()
+    assert (told["live"], told["queries"][0]["thumbnail_url"]) == (False, None)
+    (end,) = [one for one in records(settings) if one.get("change") == "end"]
+    assert (end["watchlist_id"], end["made_by"], end["case"]) == (watchlist_id, "Ada", "2026-17")
+    assert site.http.get(f"/watchlists/{kept}").json()["live"] is True
+    removed = site.http.delete(f"/watchlists/{watchlist_id}")
+    assert (removed.status_code, "content-type" in removed.headers) == (204, False)
+
+
+def test_an_expired_key_ends_what_it_watched_for_also_while_the_server_was_down(
+    start: Callable[..., Site], as_holder: AsHolder, settings: Settings
+) -> None:
+    site = start()
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    watchlist_id = made(watch(as_holder(site, "guest", Role.OPERATOR, expires_at=soon), 1))
+    time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()))
+    site.people(2)
+    assert hits(site, watchlist_id) == []
+    root = as_holder(start(), "root", Role.ADMIN)
+    until(lambda: root.http.get(f"/watchlists/{watchlist_id}").json()["expired"])
+    assert picture(1)[100:400] not in stored_bytes(settings.data_folder)
 
 
 class Other(GreyPixelEncoder):

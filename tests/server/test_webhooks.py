@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 from server_site import Site, about, picture
 
 from server import webhooks
+from server.access import Role
 from server.errors import WebhookRefused
+from server.keyring import KeyRing
 from server.settings import Settings
 from server.webhooks import Target, call, is_public, resolve, signed_headers
 
@@ -146,6 +149,23 @@ def test_what_nobody_takes_is_given_up_and_listed(start: Callable[..., Site], re
     assert states(site, made["watchlist_id"], webhook="pending") == []
     assert site.http.get(f"/watchlists/{made['watchlist_id']}").json()["webhooks"] == {"dead": 1}
     assert [path for path, _, _ in receiver.taken] == ["/hits?of=site"] * 2, "a redirect was followed"
+
+
+def test_nothing_is_sent_for_who_holds_no_key_any_more(
+    start: Callable[..., Site], receiver: Receiver, settings: Settings
+) -> None:
+    receiver.statuses = [500]
+    site = start(webhooks_allow_private=True)
+    key, _ = KeyRing(settings.data_folder).create("Ada", Role.OPERATOR)
+    with httpx.Client(base_url=site.http.base_url, headers={"X-API-Key": key}) as http:
+        made = watch(Site(http), receiver.url)
+    site.people(2)
+    until(lambda: receiver.taken)
+    KeyRing(settings.data_folder).revoke("Ada")
+    until(lambda: states(site, made["watchlist_id"])[0][0] == "dead")
+    ((_, attempts, why),) = states(site, made["watchlist_id"])
+    assert why == "whoever made the watchlist holds no key any more"
+    assert attempts == len(receiver.taken), "only what was sent is counted"
 
 
 def test_a_silent_address_costs_one_attempt_for_all_its_hits(start: Callable[..., Site]) -> None:
