@@ -325,18 +325,27 @@ def search(
     ] = False,
     case: Annotated[str | None, typer.Option(help="The case, for the audit log.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why you search, for the audit log.")] = None,
+    show: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Also save a picture: the query beside what was found."
+        ),
+    ] = None,
     timeout_s: TimeoutS = DEFAULT_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Find the person of an image in the other modality, best match first.
 
-    Example: peca search suspect.jpg --query-modality visible --after 2026-05-01T18:00:00Z
+    Example: peca search suspect.jpg --query-modality visible --after 2026-05-01T18:00:00Z --show sheet.png
     """
+    from clients.search_sheet import check_sheet_path, save_search
     from clients.tables import print_hits, print_json, search_json
     from peca_client import PecaClient
 
     images = [*([] if image is None else [image]), *(more_images or [])]
     _check_query(images, query_modality, image_id)
+    if show is not None:
+        check_sheet_path(show)
     options: dict[str, Any] = {
         "gallery_modality": gallery_modality,
         "limit": limit,
@@ -357,10 +366,15 @@ def search(
             if image_id is None
             else client.search_by_image(image_id, **options)
         )
-    if as_json:
-        print_json(search_json(result))
-    else:
-        print_hits(result)
+        # Printed before the picture is drawn: the search is in the audit log, whatever comes then.
+        if as_json:
+            print_json(search_json(result))
+        else:
+            print_hits(result)
+        if show is not None:
+            save_search(show, client, result, images, image_id)
+            if not as_json:
+                print(f"sheet: {show}")
 
 
 def _check_query(images: list[Path], query_modality: QueryLight | None, image_id: str | None) -> None:

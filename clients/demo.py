@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from clients.sheet import Cell, Section, save_sheet
+from clients.sheet import Cell, Frame, Section, save_sheet
 from clients.uploads import manifest_uploads
 from exporter.bundle import default_bundle, read_bundle
 from index.errors import InvalidInput, PecaError
@@ -253,12 +253,13 @@ def _save_sheet(path: Path, client: PecaClient, answers: dict[Modality, list[Ans
     save_sheet(path, sections)
 
 
-def _row(client: PecaClient, answer: Answer) -> list[Cell]:
+def _row(client: PecaClient, answer: Answer) -> list[Cell | None]:
     with Image.open(str(answer.query.image)) as image:
-        cells = [Cell(image.copy(), answer.query.camera_id, None)]
+        cells: list[Cell | None] = [Cell(image.copy(), answer.query.camera_id, Frame.QUERY)]
     for hit in answer.result.items[:_TOP]:
         thumbnail = Image.open(io.BytesIO(client.thumbnail(hit.image_id)))
-        cells.append(Cell(thumbnail, f"{hit.score:.2f}", hit.person_id == answer.query.person_id))
+        frame = Frame.SAME if hit.person_id == answer.query.person_id else Frame.OTHER
+        cells.append(Cell(thumbnail, f"{hit.score:.2f}", frame))
     return cells
 
 

@@ -1,15 +1,24 @@
-"""Contact sheets: each row a query and the images found for it, hits framed."""
+"""Contact sheets: each row a query and the images found for it, framed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-_CELL_HW = (144, 72)
-_GAP, _FRAME, _CAPTION, _TITLE = 10, 4, 18, 34
+_GAP, _FRAME, _LINE, _TITLE, _NOTE, _BAR = 10, 4, 15, 34, 20, 4
 _PAPER, _INK, _MUTED = "#14181d", "#e8ecf0", "#93a0ad"
-_HIT, _MISS, _QUERY = "#3ddc84", "#3a434d", "#f2b84b"
+_EMPTY = "#222930"
+_SMALL, _LARGE = 12, 17
+
+
+class Frame(Enum):
+    """What a picture's frame says of it, as its colour."""
+
+    QUERY = "#f2b84b"
+    SAME = "#3ddc84"
+    OTHER = "#3a434d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,52 +27,107 @@ class Cell:
 
     Attributes:
         image: The picture, any size.
-        caption: One short line below it.
-        is_hit: Whether it shows the person of the query; ``None`` for the query itself.
+        caption: Short lines below it.
+        frame: Whether it is the query, shows the same person by its label, or neither is known.
+        share: Length of a bar below the picture as a share of its width, in [0, 1]; none where ``None``.
     """
 
     image: Image.Image
     caption: str
-    is_hit: bool | None
+    frame: Frame
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Rows under one heading, each a query and its results, best first."""
+    """Rows under one heading, each a query and its results, best first.
+
+    Attributes:
+        title: The heading.
+        rows: Their cells; ``None`` leaves a place empty.
+        note: A line of small print below them.
+    """
 
     title: str
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[Cell | None]]
+    note: str = ""
 
 
-def save_sheet(path: Path, sections: Sequence[Section]) -> None:
-    """Draw the sections below one another and save them as a PNG."""
+def save_sheet(path: Path, sections: Sequence[Section], cell_hw: tuple[int, int] = (144, 72)) -> None:
+    """Draw the sections below one another.
+
+    Args:
+        path: The file to write; its ending says the format.
+        sections: What to draw.
+        cell_hw: Height and width of each picture, in pixels.
+    """
     columns = max(len(row) for section in sections for row in section.rows)
-    lines = sum(len(section.rows) for section in sections)
-    row_height = _CELL_HW[0] + 2 * _FRAME + _CAPTION + _GAP
-    width = columns * (_CELL_HW[1] + 2 * _FRAME + _GAP) + 2 * _GAP
-    sheet = Image.new("RGB", (width, lines * row_height + len(sections) * _TITLE + _GAP), _PAPER)
+    row_height = cell_hw[0] + 2 * _FRAME + _caption_height(sections) + _GAP
+    # The query stands apart from what was found for it.
+    width = columns * (cell_hw[1] + 2 * _FRAME + _GAP) + 2 * _GAP
+    texts = [(one.title, _LARGE) for one in sections] + [(one.note, _SMALL) for one in sections]
+    width = max(width, *(round(font(size).getlength(text)) + 2 * _GAP for text, size in texts))
+    height = _GAP + sum(len(one.rows) * row_height + _TITLE + (_NOTE if one.note else 0) for one in sections)
+    sheet = Image.new("RGB", (width, height), _PAPER)
     draw, top = ImageDraw.Draw(sheet), _GAP
     for section in sections:
-        draw.text((_GAP, top), section.title, fill=_INK, font=ImageFont.load_default(17))
+        draw.text((_GAP, top), section.title, fill=_INK, font=font(_LARGE))
         top += _TITLE - _GAP
         for row in section.rows:
-            _draw_row(sheet, draw, row, top)
+            _draw_row(sheet, draw, row, top, cell_hw)
             top += row_height
+        if section.note:
+            draw.text((_GAP, top), section.note, fill=_MUTED, font=font(_SMALL))
+            top += _NOTE
         top += _GAP
     sheet.save(path, optimize=True)
 
 
-def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Sequence[Cell], top: int) -> None:
-    height, width = _CELL_HW
+def font(size: int = _SMALL) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of a sheet, ``size`` pixels high; the small one is that of captions."""
+    return ImageFont.load_default(size)
+
+
+def _caption_height(sections: Sequence[Section]) -> int:
+    cells = [cell for section in sections for row in section.rows for cell in row if cell is not None]
+    bar = _BAR if any(cell.share is not None for cell in cells) else 0
+    return 3 + bar + _LINE * max(cell.caption.count("\n") + 1 for cell in cells)
+
+
+def _draw_row(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    row: Sequence[Cell | None],
+    top: int,
+    cell_hw: tuple[int, int],
+) -> None:
     left = _GAP
-    for cell in row:
-        colour = _QUERY if cell.is_hit is None else _HIT if cell.is_hit else _MISS
-        box = (left, top, left + width + 2 * _FRAME - 1, top + height + 2 * _FRAME - 1)
-        draw.rectangle(box, fill=colour)
-        picture = ImageOps.fit(cell.image.convert("RGB"), (width, height), Image.Resampling.BICUBIC)
-        sheet.paste(picture, (left + _FRAME, top + _FRAME))
-        ink = _MUTED if cell.is_hit is False else colour
-        middle = left + _FRAME + width / 2
-        draw.text((middle, box[3] + 4), cell.caption, fill=ink, font=ImageFont.load_default(12), anchor="ma")
-        # The query stands apart from what was found for it.
-        left += width + 2 * _FRAME + _GAP + (_GAP if cell.is_hit is None else 0)
+    for number, cell in enumerate(row):
+        if cell is not None:
+            _draw_cell(sheet, draw, cell, (left, top), cell_hw)
+        left += cell_hw[1] + 2 * _FRAME + _GAP + (_GAP if number == 0 else 0)
+
+
+def _draw_cell(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    cell: Cell,
+    corner: tuple[int, int],
+    cell_hw: tuple[int, int],
+) -> None:
+    (left, top), (height, width) = corner, cell_hw
+    bottom = top + height + 2 * _FRAME
+    draw.rectangle((left, top, left + width + 2 * _FRAME - 1, bottom - 1), fill=cell.frame.value)
+    # The whole picture, since what is cut off might be the face.
+    picture = ImageOps.pad(cell.image.convert("RGB"), (width, height), Image.Resampling.BICUBIC, _EMPTY)
+    sheet.paste(picture, (left + _FRAME, top + _FRAME))
+    if cell.share is not None:
+        long = round((width + 2 * _FRAME) * min(1.0, max(0.0, cell.share)))
+        draw.rectangle((left, bottom + 2, left + width + 2 * _FRAME - 1, bottom + 1 + _BAR), fill=_EMPTY)
+        if long:
+            draw.rectangle((left, bottom + 2, left + long - 1, bottom + 1 + _BAR), fill=_INK)
+        bottom += _BAR
+    middle = left + _FRAME + width / 2
+    for number, line in enumerate(cell.caption.split("\n")):
+        ink = cell.frame.value if number == 0 and cell.frame is not Frame.OTHER else _MUTED
+        draw.text((middle, bottom + 4 + number * _LINE), line, fill=ink, font=font(), anchor="ma")

@@ -105,3 +105,72 @@ def test_what_a_search_asks_by_must_be_clear(ask: Peca, crops: list[Path]) -> No
         code, _, err = ask(*arguments)
         assert code == 2
         assert told in err
+
+
+def colours(path: Path) -> set[tuple[int, ...]]:
+    with Image.open(path) as sheet:
+        counted = sheet.convert("RGB").getcolors(sheet.width * sheet.height)
+    return {colour for _, colour in counted}
+
+
+QUERY, SAME = (0xF2, 0xB8, 0x4B), (0x3D, 0xDC, 0x84)
+
+
+def test_a_search_is_shown_as_a_picture(ask: Peca, crops: list[Path], tmp_path: Path) -> None:
+    few, many = tmp_path / "few.png", tmp_path / "many.png"
+    by = (crops[0], "--query-modality", "visible")
+    code, out, err = ask(*by, "--limit", "3", "--show", few)
+    assert code == 0, err
+    assert f"sheet: {few}" in out
+    assert QUERY in colours(few)
+    assert SAME not in colours(few)
+    code, out, _ = ask(*by, "--image", crops[1], "--limit", "16", "--show", many, "--json")
+    assert code == 0
+    assert len(json.loads(out)["items"]) == 16
+    with Image.open(few) as three, Image.open(many) as sixteen:
+        # Three beside the query in one row; eight beside it in each of two rows.
+        assert sixteen.width > 2 * three.width
+        assert sixteen.height > 1.7 * three.height
+
+
+def test_a_picture_is_promised_only_where_it_can_be_written(
+    ask: Peca, crops: list[Path], tmp_path: Path
+) -> None:
+    for path, told in ((tmp_path / "sheet.txt", ".png"), (tmp_path / "nowhere/sheet.png", "nowhere")):
+        code, out, err = ask(crops[0], "--query-modality", "visible", "--show", path)
+        assert (code, out) == (1, "")
+        assert told in err
+
+
+def test_a_picture_of_a_labelled_query_frames_its_person(
+    ask: Peca, client: PecaClient, crops: list[Path], tmp_path: Path
+) -> None:
+    labelled = [
+        ImageUpload(
+            picture(20, quality=90 - shot),
+            "a camera whose name is far too long for a caption",
+            light,
+            NIGHT,
+            f"labelled-{light}-{shot}",
+            person_id="Ada",
+        )
+        for light in ("visible", "infrared")
+        for shot in range(2)
+    ]
+    client.add_images(labelled)
+    sheet = tmp_path / "sheet.webp"
+    arguments = ("--image-id", "labelled-visible-0", "--camera-id", labelled[0].camera_id, "--show", sheet)
+    code, _, err = ask(*arguments)
+    assert code == 0, err
+    assert any(max(abs(a - b) for a, b in zip(SAME, colour, strict=True)) < 12 for colour in colours(sheet))
+
+
+def test_a_search_that_finds_nothing_still_shows_its_query(
+    ask: Peca, crops: list[Path], tmp_path: Path
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    code, _, err = ask(
+        crops[0], "--query-modality", "visible", "--before", "1999-01-01T00:00:00Z", "--show", sheet
+    )
+    assert code == 0, err
+    assert QUERY in colours(sheet)
