@@ -1,23 +1,65 @@
 """`peca-client`: the client's own command line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 
+from peca_client.commands.completion import add_completion, complete
+from peca_client.commands.ingest import add_ingest
+from peca_client.commands.look import add_look
+from peca_client.commands.search import add_search
 from peca_client.errors import PecaClientError
-from peca_client.watch.command import FAILED, add_watch
+from peca_client.exits import MEANINGS, Exit
+from peca_client.watch.command import add_watch
+
+_EXAMPLES = f"""\
+begin with:
+  export PECA_URL=https://peca.example:8443 PECA_API_KEY=...
+  peca-client status
+  peca-client ingest crops/ --camera gate-ir --modality infrared
+  peca-client search day.jpg --limit 10
+  peca-client COMMAND --help
+
+{MEANINGS}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="peca-client", description="The client of a PECA server.")
-    add_watch(parser.add_subparsers(metavar="COMMAND", required=True))
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        complete(parser)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except PecaClientError as error:
+    except (PecaClientError, OSError) as error:
         print(f"peca-client: {error}", file=sys.stderr)
-        return FAILED
+        return Exit.of(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="peca-client",
+        description="The client of a PECA server: find people across visible and infrared cameras.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"peca-client {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (add_look, add_ingest, add_search, add_watch, add_completion):
+        add(commands)
+    return parser
+
+
+def _version() -> str:
+    """Of this distribution, or of the engine's that carries it."""
+    for distribution in ("peca-client", "peca"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return "of an uninstalled source tree"
 
 
 if __name__ == "__main__":

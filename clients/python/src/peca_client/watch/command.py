@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from peca_client.client import PecaClient
+from peca_client.exits import Exit
 from peca_client.models import Modality
 from peca_client.watch.errors import INSTALL, WatchError
 
-SENT, FAILED, WAITING, REFUSED = 0, 1, 3, 4
 _ABOUT = """\
 Watch one camera: find people, follow them, and send the sharpest few crops of each to a PECA server.
 
@@ -185,8 +185,8 @@ def watch(options: argparse.Namespace) -> int:
         }
         _print_summary(summary, options.json)
         if sender.key_refused:
-            return FAILED
-        return WAITING if summary["waiting"] else REFUSED if summary["refused"] else SENT
+            return Exit.FAILED
+        return Exit.LATER if summary["waiting"] else Exit.REFUSED if summary["refused"] else Exit.DONE
 
 
 _COUNTED = ("frames", "people", "tracks", "short", "spooled", "blurred", "tiny", "dropped")

@@ -1,0 +1,1 @@
+"""The commands of `peca-client`, beside the camera agent's."""

@@ -1,0 +1,135 @@
+"""`peca-client`: its commands against a real server, what they print, and how they end."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from client_site import Server, picture, write_pictures
+
+from peca_client.__main__ import main
+from peca_client.commands.tables import print_table
+
+Run = Callable[..., tuple[int, str, str]]
+CAMERA = "commands"
+
+
+@pytest.fixture
+def run(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("PECA_URL", server.url)
+    monkeypatch.setenv("PECA_API_KEY", server.key)
+
+    def ended(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as left:
+            code = int(left.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return ended
+
+
+def test_from_files_to_what_a_search_finds(run: Run, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "crops", range(40, 43))
+    line = ("ingest", tmp_path / "crops", "--camera", CAMERA, "--modality", "infrared", "--track", "t-1")
+    code, out, err = run(*line)
+    assert code == 0, err
+    assert out.splitlines()[2].split() == ["stored", "3"]
+    assert json.loads(run(*line, "--json")[1])["unchanged"] == 3
+
+    code, out, _ = run("cameras", "--json")
+    assert code == 0
+    assert {one["camera_id"]: one["count"] for one in json.loads(out)}[CAMERA] == 3
+
+    day = tmp_path / "day.jpg"
+    day.write_bytes(picture(41))
+    code, out, err = run("search", day, "--modality", "visible", "--camera", CAMERA, "--limit", "2")
+    assert code == 0, err
+    heads, ruler, best, *_ = out.splitlines()
+    assert heads.split() == ["rank", "score", "image", "camera", "captured", "track", "images"]
+    assert set(ruler) == {"-", " "}
+    assert best.split()[0] == "1"
+    assert heads.index("camera") == best.index(CAMERA)
+    assert "2 found in infrared images; search " in out
+
+    found = json.loads(run("search", day, "--camera", CAMERA, "--json")[1])
+    assert found["items"][0]["image_id"] == best.split()[2]
+    again = run("search", "--image-id", best.split()[2], "--in", "infrared", "--by-track", "--json")
+    assert again[0] == 0
+
+
+def test_a_refused_image_ends_with_4(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    code, out, _ = run("ingest", tmp_path / "bad.jpg", "--camera", CAMERA, "--modality", "visible")
+    assert code == 4
+    assert "refused: bad.jpg: " in out
+
+
+def test_status_and_what_it_ends_with(run: Run, server: Server) -> None:
+    code, out, _ = run("status")
+    assert (code, out.splitlines()[0]) == (0, f"ready at {server.url}")
+    assert json.loads(run("status", "--json")[1])["ready"] is True
+    code, out, err = run("cameras", "--url", "http://127.0.0.1:9", "--timeout", "1")
+    assert (code, out) == (3, "")
+    assert "127.0.0.1:9" in err
+
+
+def test_what_went_wrong_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for line, code, told in (
+        (("cameras", "--api-key", "peca_wrong"), 1, "401"),
+        (("search", "nowhere.jpg"), 1, "nowhere.jpg"),
+        (("search",), 2, "expected IMAGE"),
+        (("search", "a.jpg", "--after", "2026-05-01T18:00:00"), 2, "expected a time zone"),
+        (("search", "a.jpg", "--limit", "0"), 2, "from 1"),
+        (("ingest", tmp_path, "--camera", "c", "--modality", "visible"), 1, "no image file"),
+    ):
+        ended = run(*line)
+        assert ended[0] == code
+        assert told in ended[2]
+    monkeypatch.delenv("PECA_URL")
+    assert "PECA_URL" in run("cameras")[2]
+
+
+@pytest.mark.parametrize("command", ["status", "cameras", "ingest", "search", "watch", "completion"])
+def test_each_help_teaches_by_examples(run: Run, command: str) -> None:
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"examples:\n  peca-client {command}" in out
+    assert all(len(line) <= 110 for line in out.splitlines())
+
+
+def test_names_from_outside_do_not_reach_the_terminal_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("camera", "images"), [("夜間", 3), ("\x1b[31mred\n", 12)])
+    heads, _, wide, escaped = capsys.readouterr().out.splitlines()
+    assert heads == "camera     images"
+    assert wide == "夜間" + 12 * " " + "3"
+    assert escaped == "?[31mred?      12"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(run: Run, shell: str) -> None:
+    code, out, _ = run("completion", shell)
+    assert code == 0
+    assert "peca-client" in out
+
+
+def test_bash_completes_commands_and_options() -> None:
+    script = subprocess.run(
+        [sys.executable, "-m", "peca_client", "completion", "bash"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    asked = f"""
+{script}
+peca-client() {{ {sys.executable} -m peca_client "$@"; }}
+COMP_WORDS=(peca-client search --exc); COMP_CWORD=2
+COMP_LINE="peca-client search --exc"; COMP_POINT=${{#COMP_LINE}}; COMP_TYPE=9; COMP_KEY=9
+_python_argcomplete peca-client
+echo "${{COMPREPLY[@]}}"
+"""
+    ended = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.stdout.strip() == "--exclude-camera", ended.stderr
