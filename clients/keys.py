@@ -93,7 +93,7 @@ def revoke(
     force: Annotated[bool, typer.Option("--force", help="Also where no admin key would be left.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Refuse the key of NAME and its browser sessions from now on, at a running server too.
+    """Refuse the key of NAME and its browser sessions from now on, and end its watchlists.
 
     The last admin key that can be used is kept, unless --force is given.
 
