@@ -36,6 +36,12 @@ def export(
         bool,
         typer.Option("--tensorrt", help="Also build a TensorRT engine from fp16, for the GPU that is here."),
     ] = False,
+    shape_share: Annotated[
+        float | None,
+        typer.Option(
+            show_default="the recipe's", help="Of the embedding's squared length that the shape has, 0 to 1."
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(show_default="that of OUT", help="The encoder's name, in its fingerprint.")
     ] = None,
@@ -55,7 +61,13 @@ def export(
     from training.freeze import freeze_run
 
     bundle = freeze_run(
-        run, out, name=name or out.name, precisions=_forms(precision), flip=flip, tensorrt=tensorrt
+        run,
+        out,
+        name=name or out.name,
+        precisions=_forms(precision),
+        flip=flip,
+        tensorrt=tensorrt,
+        shape_share=shape_share,
     )
     if as_json:
         print_json({"fingerprint": bundle.fingerprint, **bundle.manifest.model_dump(mode="json")})

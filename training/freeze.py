@@ -13,6 +13,7 @@ from exporter.bundle import MODALITY_CODE, Bundle, Precision
 from exporter.freeze import BundlePlan, LabelledImages, write_bundle
 from exporter.probe import Probe
 from exporter.quantize import CalibrationImages
+from index.errors import InvalidInput
 from index.space import l2_normalise
 from training.checkpoint import BEST, load_checkpoint, restore
 from training.data.arrays import ImageArray, load_images
@@ -39,6 +40,7 @@ def freeze_run(
     precisions: Collection[Precision],
     flip: bool = False,
     tensorrt: bool = False,
+    shape_share: float | None = None,
 ) -> Bundle:
     """Freeze the best checkpoint of a run.
 
@@ -52,27 +54,40 @@ def freeze_run(
         precisions: The forms to keep.
         flip: Fold the mirrored view into the graph.
         tensorrt: Also build a TensorRT engine for the GPU that is here.
+        shape_share: Of the embedding's squared length that the shape has, 0 to 1; by default the recipe's.
 
     Raises:
-        InvalidInput: ``run`` holds no checkpoint or no decoded images, ``out`` holds something, or TensorRT
-            is missing.
+        InvalidInput: ``run`` holds no checkpoint or no decoded images, its encoder has no shape to share
+            with, ``out`` holds something, or TensorRT is missing.
         BundleInvalid: A form strays from the trained network; nothing is written.
     """
     checkpoint = load_checkpoint(run / BEST)
     recipe = parse_recipe(checkpoint.recipe)
+    if shape_share is not None:
+        recipe = _with_shape_share(recipe, shape_share)
     data = load_images(run)
     network = Network(recipe.model, len(checkpoint.identities))
     restore(network, checkpoint.network, "network")
     plan = BundlePlan(
         name,
         precisions,
-        {**checkpoint.recipe, "start": checkpoint.start, "epochs_done": checkpoint.epoch},
+        {**recipe.as_dict(), "start": checkpoint.start, "epochs_done": checkpoint.epoch},
         checkpoint.training_set,
         flip=flip,
         tensorrt=tensorrt,
     )
     held_out, training = data.of(checkpoint.held_out), data.of(checkpoint.identities)
     return _freeze(network.encoder.eval(), out, plan, training, held_out)
+
+
+def _with_shape_share(recipe: Recipe, share: float) -> Recipe:
+    if recipe.model.shape_cells is None:
+        raise InvalidInput(
+            "this encoder has no shape to give a share of the embedding; leave --shape-share out"
+        )
+    if not 0 < share < 1:
+        raise InvalidInput(f"the shape's share of the embedding must lie between 0 and 1, not be {share:g}")
+    return replace(recipe, model=replace(recipe.model, shape_share=share))
 
 
 def freeze_untrained(recipe: Recipe, out: Path, precisions: Collection[Precision]) -> Bundle:

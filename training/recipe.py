@@ -110,6 +110,13 @@ class ModelRecipe:
         last_stage: Of the ResNet: 4, or 3, which is quicker and gives half the channels.
         stripes: Horizontal stripes of the map that are pooled apart and join the feature; 0 for none.
         stripe_channels: Length of a stripe's part of the feature.
+        whole: Whether the pooled whole map is part of the feature; without it there must be stripes.
+        shape_cells: Rows and columns of the grid in which the second stage's map joins the feature, without
+            each image's mean (training/models/shape.py); none for no such part.
+        shape_channels: Length of a cell's part of the feature.
+        shape_share: Of the embedding's squared length that the grid has.
+        frozen_stages: So many of the ResNet's first stages, with its stems, keep the weights that the run
+            starts from, batch statistics too; 0 for none.
         stride_first: Blocks of ResNet-50 take their stride in the first convolution (1x1), as He et al. and
             Keras have it, not in the second (3x3), as torchvision has it: for weights of that form.
     """
@@ -122,6 +129,11 @@ class ModelRecipe:
     last_stage: Literal[3, 4] = 4
     stripes: Annotated[int, Field(ge=0)] = 0
     stripe_channels: Count = 128
+    whole: bool = True
+    shape_cells: tuple[Count, Count] | None = None
+    shape_channels: Count = 16
+    shape_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    frozen_stages: Literal[0, 1, 2, 3] = 0
     stride_first: bool = False
 
     @model_validator(mode="after")
@@ -130,6 +142,18 @@ class ModelRecipe:
             raise ValueError("a backbone of your own takes no non-local blocks; set non_local = [0, 0, 0, 0]")
         if self.last_stage == 3 and self.non_local[3]:
             raise ValueError("non_local asks for blocks in stage 4, but last_stage is 3")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_a_feature(self) -> Self:
+        if not self.whole and not self.stripes:
+            raise ValueError("whole = false leaves no feature; set stripes")
+        if self.shape_cells and not isinstance(self.backbone, Backbone):
+            raise ValueError(
+                "shape_cells needs a ResNet's second stage; a backbone of your own has one trunk"
+            )
+        if self.frozen_stages and not isinstance(self.backbone, Backbone):
+            raise ValueError("frozen_stages counts a ResNet's stages; a backbone of your own has one trunk")
         return self
 
 

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from index.errors import InvalidInput, PecaError
+from training.axes import fit_shape
 from training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint, restore
 from training.clock import Clock
 from training.data.arrays import ImageArray, decode_images, load_images
@@ -102,8 +103,14 @@ class Trainer:
         weights = None if options.resume else options.weights
         self.pretrained = tuple(load_pretrained(network.encoder, weights)) if weights else ()
         self.start = _start(weights, self.pretrained, network)
+        if recipe.model.frozen_stages and not (self.pretrained or options.resume):
+            raise InvalidInput(
+                "frozen_stages keeps the weights that a run starts from; give some to --weights"
+            )
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         join_batch_norms(network.encoder, processes, self.device)
+        if "shape.reduce.weight" not in self.pretrained and not options.resume:
+            fit_shape(network.encoder, self.data, self.device, processes)
         self.objective = Objective(recipe.losses, network.encoder.dim, identities).to(self.device)
         self.memory = CentroidMemory(identities, network.encoder.dim).to(self.device)
         self.optimiser = optimiser_of(self.network, self.objective, self.pretrained, recipe)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from client_site import REPOSITORY
 from PIL import Image
 
@@ -33,6 +34,11 @@ held_out = 0.2
 [model]
 backbone = "resnet18"
 affinity = "softmax"
+whole = false
+stripes = 2
+stripe_channels = 32
+shape_cells = [6, 3]
+shape_channels = 8
 [optimiser]
 lr = 0.001
 epochs = 1
@@ -80,7 +86,7 @@ def test_train_resume_and_export_lead_to_an_encoder(
     encoder = load_encoder(bundle)
     assert encoder.image_hw == (48, 24)
     images = np.zeros((1, 48, 24, 3), dtype=np.uint8)
-    assert encoder.encode(images, [Modality.INFRARED]).shape == (1, 512)
+    assert encoder.encode(images, [Modality.INFRARED]).shape == (1, 2 * 32 + 6 * 3 * 8)
     code, out, err = peca("export", run, "--out", bundle)
     assert (code, out) == (1, "")
     assert "is not empty" in err
@@ -88,6 +94,20 @@ def test_train_resume_and_export_lead_to_an_encoder(
     assert code == 0
     assert "not kept" in out
     assert "x-int8-" in out
+
+    share = ("export", run, "--out", tmp_path / "share", "--precision", "fp32", "--shape-share")
+    assert peca(*share, 0.2, "--json")[0] == 0
+    drawn = np.random.default_rng(0).integers(0, 256, (1, 48, 24, 3), dtype=np.uint8)
+    vector = load_encoder(tmp_path / "share").encode(drawn, [Modality.INFRARED])[0]
+    assert float(np.square(vector[2 * 32 :]).sum()) == pytest.approx(0.2, abs=1e-4)
+    code, _, err = peca(*share, 1.5)
+    assert (code, "between 0 and 1, not be 1.5" in err) == (1, True)
+    checkpoint = torch.load(run / "best.pt")
+    checkpoint["recipe"]["model"]["shape_cells"] = None
+    (tmp_path / "shapeless").mkdir()
+    torch.save(checkpoint, tmp_path / "shapeless" / "best.pt")
+    code, _, err = peca("export", tmp_path / "shapeless", "--out", tmp_path / "no", "--shape-share", 0.2)
+    assert (code, "has no shape" in " ".join(err.split())) == (1, True)
 
 
 @pytest.mark.parametrize(

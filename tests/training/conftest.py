@@ -30,7 +30,8 @@ def shrink():
 
 def _shrink(recipe):
     data = replace(recipe.data, image_hw=(48, 24), identities=4, images_per_modality=2, held_out=0.2)
-    model = replace(recipe.model, backbone="resnet18")
+    # Nothing is frozen, since a test has no weights to start from.
+    model = replace(recipe.model, backbone="resnet18", frozen_stages=0)
     optimiser = replace(recipe.optimiser, epochs=2)
     return replace(recipe, data=data, model=model, optimiser=optimiser)
 

@@ -86,6 +86,30 @@ def test_stripes_have_their_share():
     assert heat[:, :4].sum() < 0.01 * heat[:, 4:].sum()
 
 
+def test_the_shape_has_its_share():
+    """A target that only the shape's lowest cells resemble is matched by the lowest rows."""
+    from training.models.encoder import Encoder
+    from training.recipe import ModelRecipe
+
+    torch.manual_seed(0)
+    recipe = ModelRecipe(
+        backbone="resnet18", whole=False, stripes=3, stripe_channels=8, shape_cells=(6, 3), shape_channels=4
+    )
+    encoder = Encoder(recipe)
+    for stream in Stream:
+        encoder([(stream, torch.randn(8, 3, 96, 48))])
+    encoder = encoder.eval().requires_grad_(False)
+    images = torch.randn(2, 3, 96, 48)
+    with torch.no_grad():
+        neck = encoder([(Stream.VISIBLE, images)]).neck
+    targets = torch.zeros_like(neck)
+    targets[:, -4 * 3 * 2 :] = neck[:, -4 * 3 * 2 :]
+    heat, cosine = similarity_cam(encoder, Stream.VISIBLE, images, functional.normalize(targets, dim=1))
+    assert heat.shape == (2, 6, 3)
+    assert (cosine > 0).all()
+    assert heat[:, 4:].sum() > 2 * heat[:, :4].sum()
+
+
 def test_a_perfect_match_has_heat(trained):
     """The gradient of the cosine itself is zero there, and the map would show noise."""
     images = torch.randn(4, 3, 48, 24)

@@ -13,6 +13,7 @@ from training.models.frozen import FrozenEncoder
 from training.models.gem import GeneralisedMeanPool
 from training.models.network import IMAGENET, Network, load_pretrained, read_weights
 from training.models.nonlocal_block import NonLocalBlock
+from training.models.shape import NeckWithShape, ShapeGrid
 from training.models.stripes import StripePool
 from training.recipe import Affinity, Backbone, Feature, ModelRecipe
 
@@ -93,6 +94,47 @@ def test_a_stripe_sees_its_own_rows_alone():
     # Seven rows over three stripes: 0-2, 2-4 and 4-6.
     odd = torch.rand(1, 8, 7, 3)
     assert torch.allclose(stripes(odd)[0, :4], stripes.reduce(pool(odd[:, :, :3]))[0], atol=1e-6)
+
+
+def test_the_shape_says_where_a_channel_answers_not_how_much():
+    grid = ShapeGrid(dim=6, cells=(4, 2), channels=3)
+    maps = torch.rand(2, 6, 8, 4)
+    shape = grid(maps)
+    cells = functional.adaptive_avg_pool2d(maps, (4, 2))
+    rows = (cells - cells.mean((2, 3), keepdim=True)).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(shape, (rows @ grid.reduce.weight.T).flatten(1))
+    assert shape.shape == (2, grid.dim) == (2, 4 * 2 * 3)
+    # A camera that answers more strongly everywhere changes nothing.
+    brighter = maps + torch.rand(2, 6, 1, 1)
+    torch.testing.assert_close(grid(brighter), shape, atol=1e-6, rtol=1e-5)
+
+
+def test_the_neck_gives_the_shape_its_share():
+    neck = NeckWithShape(dim=10, shape_dim=30, share=0.25)
+    out = neck(torch.randn(8, 40))
+    pooled, shape = out.split((10, 30), dim=1)
+    torch.testing.assert_close(pooled.square().sum(1), torch.full((8,), 30.0))
+    torch.testing.assert_close(shape.square().sum(1), torch.full((8,), 10.0))
+
+
+def test_shape_and_stripes_alone_are_the_feature():
+    encoder = settled(
+        Encoder(small(stripes=4, stripe_channels=16, whole=False, shape_cells=(6, 3), shape_channels=8))
+    )
+    assert encoder.dim == 4 * 16 + 6 * 3 * 8
+    images = torch.randint(0, 256, (3, 96, 48, 3), dtype=torch.uint8)
+    modality = torch.tensor([0, 1, 0])
+    rows = FrozenEncoder(encoder)(images, modality)
+    for row, image, code in zip(rows, images, modality.tolist(), strict=True):
+        neck = encoder([(Stream(code), normalise(image[None]))]).neck
+        torch.testing.assert_close(functional.normalize(neck, dim=1)[0], row, atol=1e-5, rtol=1e-4)
+    assert not encoder.neck.norm.bias.requires_grad
+    with torch.autocast("cpu", torch.bfloat16):
+        assert encoder([(Stream.VISIBLE, normalise(images))]).metric.dtype == torch.float32
+    with pytest.raises(ValueError, match="set stripes"):
+        ModelRecipe(whole=False)
+    with pytest.raises(ValueError, match="second stage"):
+        ModelRecipe(backbone="mine:Net", non_local=(0, 0, 0, 0), shape_cells=(6, 3))
 
 
 def test_stripes_join_the_feature_and_the_frozen_encoder():

@@ -13,6 +13,7 @@ from index.errors import InvalidInput
 from training.checkpoint import BEST, LAST, Checkpoint, load_checkpoint
 from training.clock import Clock
 from training.data.arrays import decode_images, load_images
+from training.data.augment import normalise
 from training.datasets.tree import DatasetInvalid
 from training.log import LOG
 from training.losses.ins import instance_contrastive
@@ -37,7 +38,9 @@ class Tiny(OwnBackbone):
 
 
 def with_tiny(recipe):
-    return replace(recipe, model=replace(recipe.model, backbone=TINY, non_local=(0, 0, 0, 0)))
+    return replace(
+        recipe, model=replace(recipe.model, backbone=TINY, non_local=(0, 0, 0, 0), shape_cells=None)
+    )
 
 
 @pytest.fixture
@@ -214,6 +217,45 @@ def test_pretrained_layers_learn_at_a_share_of_the_rate(resnet, dataset, tmp_pat
     assert trainer.checkpoint().start.startswith("weights.pth, ")
 
 
+def test_frozen_stages_keep_the_weights_and_statistics_that_they_start_from(resnet, dataset, tmp_path):
+    model = replace(resnet.model, stripes=2, whole=False, shape_cells=(6, 3), frozen_stages=2)
+    recipe = replace(resnet, model=model)
+    with pytest.raises(InvalidInput, match="--weights"):
+        trainer_for(recipe, dataset, tmp_path)
+    path = tmp_path / "weights.pth"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
+    trainer = trainer_for(recipe, dataset, tmp_path, weights=path)
+    encoder = trainer.network.encoder
+    before = copy.deepcopy(encoder.state_dict())
+    trainer.train_step()
+    changed = {name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in changed} == {"stages", "stripes", "neck"}
+    assert not [name for name in changed if name.startswith(("stages.0.", "stages.1."))]
+    assert any(name.startswith("stages.2.") and "running_mean" in name for name in changed)
+
+
+def test_the_shape_starts_from_the_axes_of_the_training_images(resnet, dataset, tmp_path):
+    """As a singular value decomposition of the same cells finds them; a later run keeps them."""
+    recipe = replace(resnet, model=replace(resnet.model, whole=True, shape_cells=(3, 2), shape_channels=4))
+    trainer = trainer_for(recipe, dataset, tmp_path)
+    encoder = trainer.network.encoder.eval()
+    shape, data, cells = encoder.shape, trainer.data, []
+    with torch.no_grad():
+        for row in range(len(data)):
+            images = normalise(torch.from_numpy(data.take(np.array([row]))))
+            early, _ = encoder.maps_of(encoder.stems[data.modality[row]](images))
+            cell = functional.adaptive_avg_pool2d(early, (3, 2)).flatten(2)[0].T
+            cells.append(cell - cell.mean(0))
+    _, _, axes = torch.linalg.svd(torch.cat(cells).double(), full_matrices=False)
+    ours = shape.reduce.weight.detach().double()
+    # The same subspace: projecting the expected axes on ours loses nothing.
+    torch.testing.assert_close((axes[:4] @ ours.T @ ours), axes[:4], atol=1e-3, rtol=0)
+
+    trainer.validate_and_save()
+    again = trainer_for(recipe, dataset, tmp_path / "again", weights=tmp_path / LAST)
+    assert torch.equal(again.network.encoder.shape.reduce.weight, shape.reduce.weight)
+
+
 def test_the_log_and_the_checkpoint_say_how_a_run_began(resnet, dataset, tmp_path):
     weights = tmp_path / "part.pth"
     state = torchvision.models.resnet18(weights=None).state_dict()
@@ -224,7 +266,7 @@ def test_the_log_and_the_checkpoint_say_how_a_run_began(resnet, dataset, tmp_pat
     (told,) = [event.run for event in events if event.run]
     (line,) = [json.loads(line) for line in (out / LOG).read_text().splitlines() if '"run"' in line]
     assert line == {"epoch": 0, "step": 0, "run": told}
-    assert told["start"] == "part.pth, 51 of 54 tensors; the others from scratch"
+    assert told["start"] == "part.pth, 51 of 55 tensors; the others from scratch"
     assert load_checkpoint(out / LAST).start == told["start"]
     assert (told["recipe"], told["precision"], told["images"]) == ("demo", "fp32", "memory-mapped")
 

@@ -96,6 +96,9 @@ def similarity_cam(
 ) -> tuple[Tensor, Tensor]:
     """Grad-CAM, on the last shared feature maps, of the cosine similarity with a target.
 
+    What the shape says, where the encoder has one, stands on an earlier and finer map, and is added up in the
+    cells of the last.
+
     Grad-CAM weighs each channel by the mean of its gradient over the map (Eq. 1 there) and keeps the
     positive part of the weighted sum (Eq. 2). Three things follow from what this network is:
 
@@ -116,13 +119,18 @@ def similarity_cam(
         (N, h, w) heat, the positive shares, not scaled; and (N,) cosine similarities.
     """
     with torch.no_grad():
-        maps = encoder([(stream, images)]).maps
-    # The heat needs the gradient at the maps alone, so nothing below them is traced.
-    maps = maps.detach().requires_grad_()
-    neck = encoder.neck(encoder.pooled(maps))
+        early, maps = encoder.maps_of(encoder.stems[stream](images))
+    # The heat needs the gradient at these maps alone, so nothing below them is traced.
+    early, maps = early.detach().requires_grad_(), maps.detach().requires_grad_()
+    neck = encoder.neck(encoder.pooled(early, maps))
     cosine = (neck / neck.detach().norm(dim=1, keepdim=True) * targets).sum(dim=1)
-    (gradient,) = torch.autograd.grad(cosine.sum(), maps)
-    shares = (gradient * maps).detach().sum(dim=1)
+    late_gradient, early_gradient = torch.autograd.grad(cosine.sum(), (maps, early), allow_unused=True)
+    shares = (late_gradient * maps).detach().sum(dim=1)
+    if early_gradient is not None:
+        finer = (early_gradient * early).detach().sum(dim=1, keepdim=True)
+        per_cell = finer[0].numel() / shares[0].numel()
+        size = (shares.shape[1], shares.shape[2])
+        shares = shares + per_cell * functional.adaptive_avg_pool2d(finer, size)[:, 0]
     unplaced = cosine.detach() - shares.sum(dim=(1, 2))
     return functional.relu(shares + unplaced[:, None, None] / shares[0].numel()), cosine.detach()
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import cast
+from typing import Self, cast
 
 import torch
 import torchvision
@@ -13,8 +13,13 @@ from torchvision.models.resnet import Bottleneck
 from training.models.backbone import own_backbones
 from training.models.gem import GeneralisedMeanPool
 from training.models.nonlocal_block import NonLocalBlock
+from training.models.shape import NeckWithShape, ShapeGrid
 from training.models.stripes import StripePool
 from training.recipe import Affinity, Backbone, Feature, ModelRecipe
+
+# The second stage's map, of an eighth of the image: late enough for more than edges, and early enough to know
+# where they are.
+SHAPE_STAGE = 1
 
 
 class Stream(IntEnum):
@@ -32,7 +37,7 @@ class Encoded:
     Attributes:
         maps: (N, C, h, w) feature maps of the last stage.
         features: (N, D) pooled features, before the BN-neck, not normalised: C of the whole map, then
-            those of its stripes where the recipe has any.
+            those of its stripes, then the shape, each where the recipe has it.
         neck: (N, D) BN-neck features, not normalised; their direction is the embedding.
         metric: (N, D) the one of the two that the terms on normalised features see.
     """
@@ -72,13 +77,38 @@ class Encoder(nn.Module):
             stems, stages, self.dim = [one.stem for one in own], [own[0].trunk], own[0].dim
         self.stems, self.stages = nn.ModuleList(stems), nn.ModuleList(stages)
         self.pool = GeneralisedMeanPool(recipe.gem_p)
+        self.whole = recipe.whole
         self.stripes = None
+        map_channels, self.dim = self.dim, self.dim * recipe.whole
         if recipe.stripes:
-            self.stripes = StripePool(self.pool, self.dim, recipe.stripes, recipe.stripe_channels)
+            self.stripes = StripePool(self.pool, map_channels, recipe.stripes, recipe.stripe_channels)
             self.dim += recipe.stripes * recipe.stripe_channels
-        self.neck = nn.BatchNorm1d(self.dim)
-        self.neck.bias.requires_grad_(False)
+        self.shape: ShapeGrid | None = None
+        self.neck: nn.Module = nn.BatchNorm1d(self.dim)
+        if recipe.shape_cells:
+            self.shape = ShapeGrid(
+                _channels(cast(nn.Sequential, self.stages[SHAPE_STAGE])),
+                recipe.shape_cells,
+                recipe.shape_channels,
+            )
+            self.neck = NeckWithShape(self.dim, self.shape.dim, recipe.shape_share)
+            self.dim += self.shape.dim
+        _norm_of(self.neck).bias.requires_grad_(False)
         self.metric_feature = recipe.metric_feature
+        self.frozen: list[nn.Module] = []
+        if recipe.frozen_stages:
+            self.frozen = [self.stems, *self.stages[: recipe.frozen_stages]]
+        if self.shape is not None and recipe.frozen_stages > SHAPE_STAGE:
+            self.frozen.append(self.shape)
+        for module in self.frozen:
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of every module; but what is frozen keeps its batch statistics."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(self, groups: Sequence[tuple[Stream, Tensor]]) -> Encoded:
         """Encode groups of images, one stream each, as one batch in the order given.
@@ -91,17 +121,29 @@ class Encoder(nn.Module):
 
     def encode_stemmed(self, stemmed: Tensor) -> Encoded:
         """The shared part: stem outputs, a ResNet's (N, 64, H/4, W/4), to maps, features and neck."""
-        maps = stemmed
-        for stage in self.stages:
-            maps = stage(maps)
-        features = self.pooled(maps)
+        early, maps = self.maps_of(stemmed)
+        features = self.pooled(early, maps)
         neck = self.neck(features)
         return Encoded(maps, features, neck, neck if self.metric_feature is Feature.NECK else features)
 
-    def pooled(self, maps: Tensor) -> Tensor:
-        """(N, D) features of (N, C, h, w) maps: of the whole, and of its stripes where the recipe has any."""
-        whole: Tensor = self.pool(maps)
-        return whole if self.stripes is None else torch.cat([whole, self.stripes(maps)], dim=1)
+    def maps_of(self, stemmed: Tensor) -> tuple[Tensor, Tensor]:
+        """Stem outputs to the maps that the shape is taken from, and to those of the last stage."""
+        early = maps = stemmed
+        for number, stage in enumerate(self.stages):
+            maps = stage(maps)
+            if number == SHAPE_STAGE:
+                early = maps
+        return early, maps
+
+    def pooled(self, early: Tensor, maps: Tensor) -> Tensor:
+        """(N, D) features of the maps that ``maps_of`` gives: whole, stripes, shape, as the recipe says."""
+        parts: list[Tensor] = [self.pool(maps)] if self.whole else []
+        if self.stripes is not None:
+            parts.append(self.stripes(maps))
+        if self.shape is not None:
+            parts.append(self.shape(early))
+        # Under autocast the linear maps above give half precision; what compares features wants full.
+        return torch.cat(parts, dim=1).float()
 
 
 def _resnet_parts(backbone: Backbone, recipe: ModelRecipe) -> tuple[list[nn.Module], list[nn.Module], int]:
@@ -119,6 +161,10 @@ def _resnet_parts(backbone: Backbone, recipe: ModelRecipe) -> tuple[list[nn.Modu
         ],
         _channels(stages[-1]),
     )
+
+
+def _norm_of(neck: nn.Module) -> nn.BatchNorm1d:
+    return cast(nn.BatchNorm1d, neck.norm if isinstance(neck, NeckWithShape) else neck)
 
 
 def _resnet(backbone: Backbone) -> torchvision.models.ResNet:
