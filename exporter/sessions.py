@@ -67,6 +67,8 @@ def _open(model: Path, provider: Provider, cache: Path | None) -> onnxruntime.In
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    # A thread that waits for work by spinning takes the processor from the threads that bring it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A memory pattern is kept for each batch size that was ever seen; the arena alone is reused by all.
     options.enable_mem_pattern = False
     if provider is not Provider.CPU:
