@@ -41,11 +41,11 @@ def write_night_video(path: Path, identities: list[int]) -> None:
     video.release()
 
 
-def day_picture(identity: int) -> bytes:
-    """A JPEG of an identity by a visible camera."""
+def day_picture(identity: int, phase: float = 0.5) -> bytes:
+    """A JPEG of an identity by a visible camera, at a phase of its walk."""
     camera = draw_camera(_SEED, 2, Spectrum.VISIBLE)
     rng = np.random.default_rng((_SEED, identity, 1))
-    step = Step(heading=_SIDEWAYS, phase=0.5)
+    step = Step(heading=_SIDEWAYS, phase=phase)
     pixels = render(draw_person(_SEED, identity), camera, rng, (240, 120), step)
     done, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[:, :, ::-1]))
     assert done

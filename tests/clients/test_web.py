@@ -52,7 +52,7 @@ def test_an_operator_finds_judges_and_takes_out_a_person(
             page.keyboard.press("u")
         page.wait_for_selector('.found[data-verdict="unsure"]')
         page.keyboard.press("Escape")
-        assert page.locator(".card:focus-within").get_attribute("data-at") == "3"
+        page.wait_for_selector('.card[data-at="3"]:focus-within')
 
         with page.expect_download() as taken:
             page.keyboard.press("e")
