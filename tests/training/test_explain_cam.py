@@ -64,16 +64,21 @@ def test_the_heat_is_each_place_s_share_of_the_similarity(trained):
     assert heat.max() > 0
 
 
-def test_stripes_have_their_share():
-    """A target that only the last stripe's part of the feature resembles is matched by the lowest rows."""
+def _striped(**parts):
+    """A small encoder with three stripes and these parts, its batch statistics those of noise."""
     from training.models.encoder import Encoder
     from training.recipe import ModelRecipe
 
     torch.manual_seed(0)
-    encoder = Encoder(ModelRecipe(backbone="resnet18", stripes=3, stripe_channels=8))
+    encoder = Encoder(ModelRecipe(backbone="resnet18", stripes=3, stripe_channels=8, **parts))
     for stream in Stream:
         encoder([(stream, torch.randn(8, 3, 96, 48))])
-    encoder = encoder.eval().requires_grad_(False)
+    return encoder.eval().requires_grad_(False)
+
+
+def test_stripes_have_their_share():
+    """A target that only the last stripe's part of the feature resembles is matched by the lowest rows."""
+    encoder = _striped()
     images = torch.randn(2, 3, 96, 48)
     with torch.no_grad():
         neck = encoder([(Stream.VISIBLE, images)]).neck
@@ -88,17 +93,7 @@ def test_stripes_have_their_share():
 
 def test_the_shape_has_its_share():
     """A target that only the shape's lowest cells resemble is matched by the lowest rows."""
-    from training.models.encoder import Encoder
-    from training.recipe import ModelRecipe
-
-    torch.manual_seed(0)
-    recipe = ModelRecipe(
-        backbone="resnet18", whole=False, stripes=3, stripe_channels=8, shape_cells=(6, 3), shape_channels=4
-    )
-    encoder = Encoder(recipe)
-    for stream in Stream:
-        encoder([(stream, torch.randn(8, 3, 96, 48))])
-    encoder = encoder.eval().requires_grad_(False)
+    encoder = _striped(whole=False, shape_cells=(6, 3), shape_channels=4)
     images = torch.randn(2, 3, 96, 48)
     with torch.no_grad():
         neck = encoder([(Stream.VISIBLE, images)]).neck

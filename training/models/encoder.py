@@ -76,29 +76,32 @@ class Encoder(nn.Module):
             own = own_backbones(recipe.backbone, len(Stream))
             stems, stages, self.dim = [one.stem for one in own], [own[0].trunk], own[0].dim
         self.stems, self.stages = nn.ModuleList(stems), nn.ModuleList(stages)
+        self._add_feature(recipe, map_channels=self.dim)
+        self.metric_feature = recipe.metric_feature
+        self._freeze(recipe.frozen_stages)
+
+    def _add_feature(self, recipe: ModelRecipe, map_channels: int) -> None:
+        """The parts of the feature that the recipe names, their length, and the neck behind them."""
         self.pool = GeneralisedMeanPool(recipe.gem_p)
         self.whole = recipe.whole
+        self.dim = map_channels * recipe.whole
         self.stripes = None
-        map_channels, self.dim = self.dim, self.dim * recipe.whole
         if recipe.stripes:
             self.stripes = StripePool(self.pool, map_channels, recipe.stripes, recipe.stripe_channels)
             self.dim += recipe.stripes * recipe.stripe_channels
         self.shape: ShapeGrid | None = None
         self.neck: nn.Module = nn.BatchNorm1d(self.dim)
         if recipe.shape_cells:
-            self.shape = ShapeGrid(
-                _channels(cast(nn.Sequential, self.stages[SHAPE_STAGE])),
-                recipe.shape_cells,
-                recipe.shape_channels,
-            )
+            channels = _channels(cast(nn.Sequential, self.stages[SHAPE_STAGE]))
+            self.shape = ShapeGrid(channels, recipe.shape_cells, recipe.shape_channels)
             self.neck = NeckWithShape(self.dim, self.shape.dim, recipe.shape_share)
             self.dim += self.shape.dim
         _norm_of(self.neck).bias.requires_grad_(False)
-        self.metric_feature = recipe.metric_feature
-        self.frozen: list[nn.Module] = []
-        if recipe.frozen_stages:
-            self.frozen = [self.stems, *self.stages[: recipe.frozen_stages]]
-        if self.shape is not None and recipe.frozen_stages > SHAPE_STAGE:
+
+    def _freeze(self, stages: int) -> None:
+        """Take the stems and so many stages out of training, and the shape where its stage is among them."""
+        self.frozen: list[nn.Module] = [self.stems, *self.stages[:stages]] if stages else []
+        if self.shape is not None and stages > SHAPE_STAGE:
             self.frozen.append(self.shape)
         for module in self.frozen:
             module.requires_grad_(False)

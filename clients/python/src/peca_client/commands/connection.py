@@ -21,15 +21,20 @@ def add_command(
         epilog=f"examples:\n{examples}\n\n{MEANINGS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    server = parser.add_argument_group("server")
-    server.add_argument("--url", default=os.environ.get("PECA_URL"), help="its address [PECA_URL]")
-    server.add_argument("--api-key", default=os.environ.get("PECA_API_KEY"), help="the key [PECA_API_KEY]")
-    server.add_argument(
+    add_server(parser).add_argument(
         "--timeout", type=_seconds, default=60.0, metavar="S", help="longest wait for one answer [60]"
     )
     parser.add_argument("--json", action="store_true", help="print JSON on standard output")
     parser.set_defaults(run=run)
     return parser
+
+
+def add_server(parser: argparse.ArgumentParser) -> Any:
+    """Add the options that say where the server is; gives their group of the help."""
+    server = parser.add_argument_group("server")
+    server.add_argument("--url", default=os.environ.get("PECA_URL"), help="its address [PECA_URL]")
+    server.add_argument("--api-key", default=os.environ.get("PECA_API_KEY"), help="the key [PECA_API_KEY]")
+    return server
 
 
 def open_client(options: argparse.Namespace) -> PecaClient:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from peca_client.client import PecaClient
+from peca_client.commands.connection import add_server
 from peca_client.exits import Exit
 from peca_client.models import Modality
 from peca_client.watch.errors import INSTALL, WatchError
@@ -57,10 +58,7 @@ def add_watch(commands: Any) -> None:
         choices=lights,
         help="its light; auto: infrared where a frame has no colours",
     )
-    server = parser.add_argument_group("server")
-    server.add_argument("--url", default=os.environ.get("PECA_URL"), help="its address [PECA_URL]")
-    server.add_argument("--api-key", default=os.environ.get("PECA_API_KEY"), help="the key [PECA_API_KEY]")
-    server.add_argument(
+    add_server(parser).add_argument(
         "--patience",
         type=_at_least(0),
         default=60.0,
