@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,13 @@ Fetch = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float3
 Ranked = list[tuple[int, float]]
 """Positions and cosines, by cosine descending, then position."""
 
-_SHALLOW = 256
+_SHALLOW = 64
+_FEW = 0.25
+_SOME = 0.25
+_DEEPER = 2
+_USUAL = 4.0
 _HALF_SURE = 1.3
-_MOST = 0.2
+_MOST = 0.08
 
 
 class Plan(StrEnum):
@@ -51,7 +56,7 @@ class Limits:
     flat: int = 1 << 22
     seal: int = 1 << 21
     segment: int = 1 << 17
-    exact: int = 1 << 26
+    exact: int = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,6 @@ class _Part:
         segment: Theirs.
         allowed: (n,) which they are.
         count: How many.
-        narrowed: Whether they are not all of the segment.
     """
 
     segment: Segment
@@ -106,8 +110,9 @@ class _Part:
     count: int
 
     @property
-    def narrowed(self) -> bool:
-        return self.count < len(self.allowed)
+    def narrowed(self) -> NDArray[np.bool_] | None:
+        """``allowed``, but ``None`` where that is all of the segment."""
+        return self.allowed if self.count < len(self.allowed) else None
 
 
 def plan(available: int, dim: int, exact: bool, limits: Limits) -> Plan:
@@ -181,44 +186,55 @@ def _likely(
 ) -> NDArray[np.int64]:
     """Ascending positions among which the ``k`` best very likely are."""
     found = list(each(lambda part: _first_look(part, query, k), parts))
-    _, scores, _ = _joined(found)
-    if len(scores) < k:
-        return _certain(parts, query, k, each)
-    bar = float(np.partition(scores, len(scores) - k)[-k])
-    open_ones = [n for n, part in enumerate(parts) if found[n].unseen > _floor(part, 0, bar)]
-    deeper = each(lambda n: _second_look(parts[n], query, k, bar), open_ones)
-    for n, candidates in zip(open_ones, deeper, strict=True):
-        found[n] = candidates
-    positions, scores, _ = _joined(found)
-    return np.sort(positions[best(scores, k + SPARE)])
+    for _ in range(_DEEPER):
+        _, scores, _ = _joined(found)
+        if len(scores) < k:
+            return _certain(parts, query, k, each)
+        bar = float(np.partition(scores, len(scores) - k)[-k])
+        open_ones = [n for n in range(len(parts)) if found[n].unseen > bar]
+        looks = list(each(lambda n: _deeper_look(parts[n], query, k, bar, found[n]), open_ones))  # noqa: B023
+        for n, candidates in zip(open_ones, looks, strict=True):
+            found[n] = candidates
+    positions, scores, errors = _joined(found)
+    chosen = best(scores, k + SPARE)
+    # What an error comes to, as a rule: it has no direction, and its bound is for the worst.
+    unsure = _USUAL * float(errors.max()) / len(query) ** 0.5
+    return np.sort(positions[chosen[scores[chosen] >= scores[chosen[k - 1]] - unsure]])
 
 
 def _first_look(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:
-    """A shallow search of the quickest code."""
-    depth = max(_SHALLOW, k + SPARE)
-    if isinstance(part.segment, Flat) or part.count <= depth:
+    """A shallow search: by the quickest code of many images, by slower ones of fewer."""
+    segment, least = part.segment, _least(k)
+    if isinstance(segment, Flat):
         return _all_of(part, query, k)
-    return part.segment.likely(query, k, 0, depth, part.allowed if part.narrowed else None)
+    tiers, passing = segment.codec.tiers, part.count / len(part.allowed)
+    if part.count <= least or passing <= _FEW * tiers[-1].code_bytes / len(query):
+        return segment.nearest(query, k + SPARE, part.allowed)
+    if passing <= _SOME:  # the person's own images may be too few to stand out
+        depth = max(least, int(_MOST * part.count))
+        return segment.likely(query, k + SPARE, len(tiers) - 1, depth, part.narrowed)
+    return segment.likely(query, k + SPARE, 0, least, part.narrowed)
 
 
-def _second_look(part: _Part, query: NDArray[np.float32], k: int, bar: float) -> Candidates:
-    """As deep as it takes to find what is better than ``bar``, by the most faithful code."""
-    if isinstance(part.segment, Flat):
+def _deeper_look(
+    part: _Part, query: NDArray[np.float32], k: int, bar: float, before: Candidates
+) -> Candidates:
+    """As deep as it should take to find what is better than ``bar``; by all scalar codes after that."""
+    segment = part.segment
+    if isinstance(segment, Flat):
         return _all_of(part, query, k)
-    tiers = part.segment.codec.tiers
-    floor = _floor(part, len(tiers) - 1, bar)
-    depth = max(4 * _SHALLOW, k + SPARE, int(_HALF_SURE * tiers[-1].share_above(floor) * part.count))
-    if depth <= _MOST * part.count:
-        allowed = part.allowed if part.narrowed else None
-        candidates = part.segment.likely(query, k, len(tiers) - 1, depth, allowed)
-        if candidates.unseen <= floor:
-            return candidates
-    return _all_of(part, query, k)
+    last = len(segment.codec.tiers) - 1
+    if before.tier == last:
+        return segment.nearest(query, k + SPARE, part.allowed)
+    code = segment.codec.tiers[last]
+    share = min(_HALF_SURE * code.share_above(code.floor(bar)), _MOST)
+    depth = max(_least(k), int(share * part.count))
+    return segment.likely(query, k + SPARE, last, depth, part.narrowed)
 
 
-def _floor(part: _Part, tier: int, score: float) -> float:
-    """The estimate that hardly any image of a cosine of at least ``score`` lies below."""
-    return score if isinstance(part.segment, Flat) else part.segment.codec.tiers[tier].floor(score)
+def _least(k: int) -> int:
+    """So many are looked at again of every segment."""
+    return max(_SHALLOW, k + SPARE)
 
 
 def _all_of(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:
@@ -266,4 +282,18 @@ def one_thread(*_: Any) -> None:
     faiss.omp_set_num_threads(1)
 
 
-_POOL = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "peca-search", initializer=one_thread)
+def _alone(processors: SimpleQueue[int]) -> None:
+    """Give this thread a processor of its own: a scheduler often wakes two for a few ms on one."""
+    one_thread()
+    os.sched_setaffinity(0, {processors.get()})
+
+
+def _one_for_each_processor() -> ThreadPoolExecutor:
+    processors: SimpleQueue[int] = SimpleQueue()
+    allowed = os.sched_getaffinity(0)
+    for processor in allowed:
+        processors.put(processor)
+    return ThreadPoolExecutor(len(allowed), "peca-search", initializer=_alone, initargs=(processors,))
+
+
+_POOL = _one_for_each_processor()

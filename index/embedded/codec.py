@@ -1,7 +1,7 @@
 """How vectors are held in memory in less space than they take on the disk, and what that costs.
 
 Three codes stand for a vector of D numbers. One byte a number (scalar code) with a bound on its error, so
-that what it cannot decide is known. Half a byte for every 16 and for every 4 numbers (product codes, [PQ];
+that what it cannot decide is known. Half a byte for every 32 and for every 4 numbers (product codes, [PQ];
 searched as in [Quick ADC]), each with the measured spread of its error, so that a search knows how deep it
 has to look.
 
@@ -21,17 +21,19 @@ from index.embedded.library import faiss
 SAMPLE = 4096
 """How many vectors a codec is learnt from, at most."""
 
-_WIDTHS = (16, 4)
+ZERO = 128
+"""The scalar code of a zero."""
+
+_WIDTHS = (32, 4)
 _BITS = 4
 _ROUNDS = 10
 _POINTS = 128
 _PROBES = 256
 _NEAREST = 10
 _QUANTILES = 1024
-_ZERO = 128
 _HIGHEST = 127
 _HEADROOM = 1.1
-_SURE = 2.5
+_SURE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class Tier:
         """The estimate that an image of cosine ``score`` hardly ever lies below."""
         return score - _SURE * self.error
 
+    def ceiling(self, estimate: float) -> float:
+        """The cosine that an image of this estimate hardly ever lies above."""
+        return estimate + _SURE * self.error
+
     def share_above(self, estimate: float) -> float:
         """About which share of a gallery has a higher estimate."""
         return 1.0 - float(np.searchsorted(self.spread, estimate)) / len(self.spread)
@@ -112,9 +118,9 @@ class Codec:
 
     def scalar(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
         """The scalar codes (n, D) of unit rows, and how far a row is from its code, at most."""
-        steps = np.clip(np.rint(rows * np.float32(self.scale)), -_ZERO, _HIGHEST)
+        steps = np.clip(np.rint(rows * np.float32(self.scale)), -ZERO, _HIGHEST)
         errors = np.linalg.norm(rows - steps / np.float32(self.scale), axis=1)
-        return (steps + _ZERO).astype(np.uint8), float(errors.max(initial=0.0))
+        return (steps + ZERO).astype(np.uint8), float(errors.max(initial=0.0))
 
     def encode(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, list[NDArray[np.uint8]]]:
         """``scalar`` of (n, D) unit rows, and their (n, B) codes of each tier."""

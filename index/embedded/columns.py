@@ -15,7 +15,6 @@ COLUMNS = np.dtype(
 
 _NUMBERS = {str(modality): number for number, modality in enumerate(Modality)}
 _NONE = -1
-_UNHEARD = -2
 
 Columns = NDArray[np.void]
 Described = tuple[int, str, str, int, str | None]
@@ -51,10 +50,13 @@ class Names:
             self._next += 1
         return self._numbers[name]
 
-    def among(self, names: Collection[str]) -> NDArray[np.int32]:
-        """The numbers of those of ``names`` that have one; never none, so that nothing matches nothing."""
-        known = [self._numbers[name] for name in names if name in self._numbers]
-        return np.array(known or [_UNHEARD], np.int32)
+    def table(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """For each number whether it is of one of ``names``; at the end, for images without a name, no."""
+        count = self._next  # names may be added meanwhile
+        numbers = [self._numbers.get(name, count) for name in names]
+        table = np.zeros(count + 1, bool)
+        table[[number for number in numbers if number < count]] = True
+        return table
 
 
 class Vocabulary:
@@ -74,7 +76,7 @@ class Vocabulary:
 
 
 class RowFilter:
-    """``Where`` over columns.
+    """``Where`` over the columns of a view that was taken before.
 
     Args:
         where: The filter; what it asks of single images and tracks is asked by ``among`` in its place.
@@ -106,11 +108,11 @@ class RowFilter:
         if self._modality is not None:
             passing &= columns["modality"] == self._modality
         if self._cameras is not None:
-            passing &= np.isin(columns["camera"], self._cameras)
+            passing &= self._cameras.take(columns["camera"])
         if self._not_cameras is not None:
-            passing &= ~np.isin(columns["camera"], self._not_cameras)
+            passing &= ~self._not_cameras.take(columns["camera"])
         if self._people is not None:
-            passing &= np.isin(columns["person"], self._people)
+            passing &= self._people.take(columns["person"])
         if self._after is not None:
             passing &= columns["captured_at"] >= self._after
         if self._before is not None:
@@ -127,8 +129,8 @@ def is_among(positions: NDArray[np.int64], sought: NDArray[np.int64]) -> NDArray
     return found
 
 
-def _asked(names: Names, wanted: Collection[str] | None) -> NDArray[np.int32] | None:
-    return None if wanted is None else names.among(wanted)
+def _asked(names: Names, wanted: Collection[str] | None) -> NDArray[np.bool_] | None:
+    return None if wanted is None else names.table(wanted)
 
 
 def _modality(name: str) -> int:

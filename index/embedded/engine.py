@@ -223,8 +223,11 @@ class EmbeddedGallery:
         try:
             while self._work.wait() and not self._closed:
                 self._work.clear()
+                codec = self._index.codec
                 while not self._closed and self._index.step():
                     pass
+                if self._index.codec is not codec:
+                    self._unsaved = self._index.view.count  # the file's codes are of an older codec
                 self._save_large()
         except Exception:
             # Searches stay right without it, and grow slower as the gallery grows.

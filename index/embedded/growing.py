@@ -29,6 +29,7 @@ class GrowingIndex:
     Attributes:
         vocabulary: The names that the columns hold as numbers.
         limits: As given.
+        codec: What new images are coded by; ``None`` while they are few.
         stopping: Set to end the present step early; ``step`` is then called no more.
     """
 
@@ -39,7 +40,7 @@ class GrowingIndex:
         self._dim = dim
         self._fetch = fetch
         self._changing = Lock()
-        self._codec: Codec | None = None
+        self.codec: Codec | None = None
         self._view = View((), Flat.empty(dim))
 
     @property
@@ -51,7 +52,7 @@ class GrowingIndex:
         """Hold what was written to a file in the place of nothing."""
         self.vocabulary = vocabulary
         self._view = view
-        self._codec = max((part.codec for part in view.coded), key=lambda codec: codec.seen, default=None)
+        self.codec = max((part.codec for part in view.coded), key=lambda codec: codec.seen, default=None)
 
     def append(self, images: Sequence[Described], rows: NDArray[np.float32]) -> None:
         """Take in images.
@@ -91,11 +92,11 @@ class GrowingIndex:
         """Code what is new."""
         flat = self._view.flat
         columns, rows = flat.columns[: self.limits.segment], flat.rows[: self.limits.segment]
-        if rows.size < self.limits.seal or (self._codec is None and rows.size < self.limits.flat):
+        if rows.size < self.limits.seal or (self.codec is None and rows.size < self.limits.flat):
             return False
-        if self._codec is None:
-            self._codec = Codec.learn(_evenly(rows, SAMPLE), len(rows))
-        new = Coded.encoded(columns, _batches(rows), self._codec)
+        if self.codec is None:
+            self.codec = Codec.learn(_evenly(rows, SAMPLE), len(rows))
+        new = Coded.encoded(columns, _batches(rows), self.codec)
         with self._changing:
             flat = self._view.flat
             sealed = flat.columns["position"] <= columns["position"][-1]
@@ -126,22 +127,22 @@ class GrowingIndex:
 
     def _learn_again(self) -> bool:
         """Learn a codec from what the gallery holds now, if that is several times what it held then."""
-        if self._codec is None or self._codec.seen >= _LEARNT:
+        if self.codec is None or self.codec.seen >= _LEARNT:
             return False
-        if self._view.count < _RELEARN * self._codec.seen:
+        if self._view.count < _RELEARN * self.codec.seen:
             return False
         positions = self._view.positions
         _, rows = self._fetch(_evenly(positions, SAMPLE))
         if len(rows) < len(positions) // _RELEARN and len(rows) < SAMPLE // _RELEARN:
             return False  # most of it is being removed
-        self._codec = Codec.learn(rows, len(positions))
+        self.codec = Codec.learn(rows, len(positions))
         return True
 
     def _code_again(self) -> bool:
         """Code a segment anew by the present codec."""
         for number, part in enumerate(self._view.coded):
-            if self._codec is not None and part.codec is not self._codec:
-                again = self._recoded(part.columns[part.alive], self._codec)
+            if self.codec is not None and part.codec is not self.codec:
+                again = self._recoded(part.columns[part.alive], self.codec)
                 if not self.stopping:
                     self._swap(number, 1, again)
                 return not self.stopping

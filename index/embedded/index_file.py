@@ -155,8 +155,8 @@ class _Writer:
         for part in living:
             self._array(part.columns[part.alive])
             self._codes(part)
-            for tier in part.coarse:
-                self._array(tier[part.alive])
+            for tier in range(len(part.codec.tiers)):
+                self._array(part.coarse(tier)[part.alive])
         self._array(view.flat.columns)
         self._array(view.flat.rows)
         self._file.write(self._digest.digest())

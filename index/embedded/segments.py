@@ -5,13 +5,14 @@ lock, and one that began before a change ends on what was there.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.embedded.codec import Codec
+from index.embedded.codec import ZERO, Codec
 from index.embedded.columns import COLUMNS, Columns, is_among
 from index.embedded.library import faiss
 
@@ -19,8 +20,11 @@ SPARE = 32
 """So many candidates more than asked for are scored again by the durable vectors."""
 
 _GROWTH = 4
+_FEW = 256
+_AT_ONCE = 1024
 _BITS_AT_ONCE = 32
 _NOWHERE = -np.inf
+_UNPACKING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,15 @@ class Candidates:
         positions: (n,) of them.
         scores: (n,) float32 estimates of their cosines.
         errors: (n,) how far the estimates may be off, either way.
-        unseen: No image left out has a higher estimate than this, by the code that chose them.
+        unseen: Hardly any image left out has a higher cosine than this.
+        tier: The product code that chose them; ``None`` for the scalar code.
     """
 
     positions: NDArray[np.int64]
     scores: NDArray[np.float32]
     errors: NDArray[np.float32]
     unseen: float = _NOWHERE
+    tier: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +70,7 @@ class Flat:
 
     def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Candidates:
         """Every image that may be among the ``k`` best of those ``allowed`` (n,)."""
-        scores = self.rows @ query
+        scores = np.vecdot(self.rows, query)  # a matrix product would start threads of its own
         error = rounding(len(query))
         standing = np.flatnonzero(allowed)
         if k < len(standing):
@@ -89,7 +95,6 @@ class Coded:
         codec: What encoded them.
         fine: FAISS's index of the scalar codes.
         error: The longest way from a vector to what its scalar code stands for.
-        coarse: (n, B) codes of each tier.
         quick: FAISS's index of each tier.
     """
 
@@ -98,16 +103,15 @@ class Coded:
     codec: Codec
     fine: Any
     error: float
-    coarse: tuple[NDArray[np.uint8], ...]
-    quick: tuple[Any, ...] = field(default=())
+    quick: tuple[Any, ...]
 
     @classmethod
     def of(
         cls, columns: Columns, codec: Codec, fine: Any, error: float, coarse: Sequence[NDArray[np.uint8]]
     ) -> Self:
-        """The segment of these codes."""
+        """The segment of these scalar codes, and of (n, B) codes of each tier."""
         quick = tuple(_fast_scan(codec, number, codes) for number, codes in enumerate(coarse))
-        return cls(columns, np.ones(len(columns), bool), codec, fine, error, tuple(coarse), quick)
+        return cls(columns, np.ones(len(columns), bool), codec, fine, error, quick)
 
     @classmethod
     def encoded(cls, columns: Columns, batches: Iterable[NDArray[np.float32]], codec: Codec) -> Self:
@@ -135,11 +139,22 @@ class Coded:
             np.compress(part.alive, scalar_codes(part.fine), axis=0, out=written[start : start + count])
             start += count
         coarse = [
-            np.concatenate([part.coarse[tier][part.alive] for part in parts])
+            np.concatenate([part.coarse(tier)[part.alive] for part in parts])
             for tier in range(len(first.codec.tiers))
         ]
         columns = np.concatenate([part.columns[part.alive] for part in parts])
         return cls.of(columns, first.codec, fine, max(part.error for part in parts), coarse)
+
+    def coarse(self, tier: int) -> NDArray[np.uint8]:
+        """(n, B) codes of one tier, unpacked from FAISS's index of them."""
+        packed = self.quick[tier]
+        lists = faiss.ArrayInvertedLists(1, packed.code_size)
+        with _UNPACKING:
+            packed.orig_invlists = lists
+            packed.reconstruct_orig_invlists()
+            packed.orig_invlists = None
+        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(lists.get_codes(0), packed.ntotal * packed.code_size)
+        return codes.reshape(packed.ntotal, packed.code_size).copy()
 
     def without(self, positions: NDArray[np.int64]) -> Self:
         """The same without the images at these ascending positions."""
@@ -147,27 +162,39 @@ class Coded:
 
     def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Candidates:
         """Every image that may be among the ``k`` best of those ``allowed`` (n,)."""
-        fetch, available = k + 4 * SPARE, int(allowed.sum())
+        available = int(np.count_nonzero(allowed))
+        if available <= _FEW:
+            return _contenders(self._scored(query, np.flatnonzero(allowed)), k)
+        fetch = k + 4 * SPARE
         while True:
             found, distances, slack = self._nearest(query, min(fetch, available), allowed)
             # An image nearer than this may be among the best, whatever its code hides.
             if fetch >= available or distances[-1] > distances[k - 1] + 2 * slack:
                 keep = distances <= distances[min(k, available) - 1] + 2 * slack
-                return self._told(found[keep], distances[keep], slack)
+                return _contenders(self._scored(query, found[keep]), k)
             fetch *= _GROWTH
+
+    def nearest(self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> Candidates:
+        """The ``count`` best by the scalar codes of those ``allowed`` (n,)."""
+        rows = np.flatnonzero(allowed)
+        if len(rows) > max(_FEW, count):
+            rows, _, _ = self._nearest(query, count, allowed)
+        return self._scored(query, rows)
 
     def likely(
         self, query: NDArray[np.float32], k: int, tier: int, depth: int, allowed: NDArray[np.bool_] | None
     ) -> Candidates:
-        """About the ``k`` best of the ``depth`` best by one tier's estimates, of those ``allowed`` (n,)."""
+        """The ``k`` best by the scalar codes, of the ``depth`` best by one tier of those ``allowed`` (n,)."""
         search = faiss.SearchParametersIVF(nprobe=1, sel=None if allowed is None else selector(allowed))
         estimates, rows = self.quick[tier].search(query[np.newaxis], depth, params=search)
         found = rows[0][rows[0] >= 0]
-        chosen = np.zeros(len(self.columns), bool)
-        chosen[found] = True
-        best, distances, slack = self._nearest(query, min(k + SPARE, len(found)), chosen)
-        unseen = float(estimates[0, -1]) / self.codec.tiers[tier].gain if len(found) == depth else _NOWHERE
-        return replace(self._told(best, distances, slack), unseen=unseen)
+        code, last = self.codec.tiers[tier], float(estimates[0, -1])
+        unseen = code.ceiling(last / code.gain) if len(found) == depth else _NOWHERE
+        if len(found) > max(_FEW, k):
+            chosen = np.zeros(len(self.columns), bool)
+            chosen[found] = True
+            found, _, _ = self._nearest(query, k, chosen)
+        return replace(self._scored(query, found), unseen=unseen, tier=tier)
 
     def _nearest(
         self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]
@@ -179,14 +206,29 @@ class Coded:
         distances = np.sqrt(squares[0]) / np.float32(self.codec.scale)
         return rows[0], distances, self.error + error + rounding(self.codec.dim)
 
-    def _told(self, rows: NDArray[np.int64], distances: NDArray[np.float32], slack: float) -> Candidates:
-        """As cosines: of unit vectors at distance d it is 1 - d^2 / 2."""
-        scores = (1 - distances**2 / 2).astype(np.float32)
-        errors = slack * distances + slack**2 / 2 + rounding(self.codec.dim)
-        return Candidates(self.columns["position"][rows], scores, errors.astype(np.float32))
+    def _scored(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> Candidates:
+        """These rows by the scalar codes' cosines with ``query`` itself, which its own code does not blur."""
+        codes, scores = scalar_codes(self.fine), np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            steps = codes[rows[start : start + _AT_ONCE]].astype(np.float32)
+            steps -= ZERO
+            np.vecdot(steps, query, out=scores[start : start + _AT_ONCE])
+        scores /= np.float32(self.codec.scale)
+        error = self.error + rounding(self.codec.dim)
+        return Candidates(self.columns["position"][rows], scores, np.full(len(rows), error, np.float32))
 
 
 Segment = Flat | Coded
+
+
+def _contenders(found: Candidates, k: int) -> Candidates:
+    """Those that may be among the ``k`` best of ``found``."""
+    if len(found.scores) <= k:
+        return found
+    lower = found.scores - found.errors
+    bar = np.partition(lower, len(lower) - k)[-k]
+    kept = found.scores + found.errors >= bar
+    return Candidates(found.positions[kept], found.scores[kept], found.errors[kept])
 
 
 def rounding(dim: int) -> float:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +65,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BATCH = 1024
 _READERS = 8
+_LEAST_SHARE = 4
+_DISK = ThreadPoolExecutor(_READERS, "peca-disk")
 _WAL_LIMIT_BYTES = 64 << 20
 _VECTOR_TYPE = np.dtype("<f4")
 
@@ -183,19 +186,12 @@ class Store:
 
     def rows(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Those of these positions that are stored, ascending, and their (n, D) unit rows."""
-        found = self._read(
-            "SELECT position, vector, checksum FROM vectors"
-            " WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position",
-            [json.dumps(positions.tolist())],
-        )
+        found = self._read_at("SELECT position, vector, checksum FROM vectors", positions.tolist())
         return np.array([row[0] for row in found], np.int64), self._rows([row[1:] for row in found])
 
     def records(self, positions: Collection[int]) -> dict[int, ImageRecord]:
         """The records at these positions."""
-        found = self._read(
-            f"SELECT position, {_COLUMNS} FROM images WHERE position IN (SELECT value FROM json_each(?))",
-            [json.dumps(list(positions))],
-        )
+        found = self._read_at(f"SELECT position, {_COLUMNS} FROM images", sorted(positions))
         return {position: self._record(columns) for position, *columns in found}
 
     def find(self, image_ids: Collection[str]) -> dict[str, Stored]:
@@ -396,6 +392,14 @@ class Store:
     def _read(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with _explained(self._path), self._readers.lent() as reader:
             return reader.execute(statement, values).fetchall()
+
+    def _read_at(self, selection: str, positions: Sequence[int]) -> list[tuple[Any, ...]]:
+        """What is selected of these ascending positions, by several readers: a disk is quicker together."""
+        asked = f"{selection} WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"
+        share = max(_LEAST_SHARE, -(-len(positions) // _READERS))
+        shares = [json.dumps(positions[i : i + share]) for i in range(0, len(positions), share)]
+        found = _DISK.map(lambda share: self._read(asked, [share]), shares)
+        return [row for rows in found for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from index.embedded.ann import Limits
@@ -74,4 +75,4 @@ def test_a_compressed_gallery_is_evaluated_by_its_own_search(tmp_path: Path) -> 
         with closing(EmbeddedGallery(tmp_path, SPEC, read_only=True, limits=limits)) as reader:
             assert reader._index.view.coded
             exact, found = evaluate_gallery(reader, "plain"), evaluate_through_index(reader, "plain")
-    assert exact.mean.mean_ap - 0.01 <= found.mean.mean_ap <= exact.mean.mean_ap
+    assert found.mean.mean_ap == pytest.approx(exact.mean.mean_ap, abs=0.01)
