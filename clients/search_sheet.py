@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from clients.sheet import Cell, Frame, Section, font, save_sheet
+from clients.lettering import drawable, width
+from clients.sheet import CAPTION, Cell, Frame, Section, save_sheet
 from index.errors import InvalidInput
 from peca_client import Hit, PecaClient, SearchResult
 
@@ -108,10 +109,11 @@ def _lines(*texts: str) -> str:
 
 def _shortened(text: str) -> str:
     """A line that is no wider than a picture; its middle goes, since names differ at their ends."""
-    if font().getlength(text) <= _CELL_HW[1]:
+    text = drawable(text, CAPTION)
+    if width(text, CAPTION) <= _CELL_HW[1]:
         return text
     kept = len(text) - 1
-    while font().getlength(_without_middle(text, kept)) > _CELL_HW[1]:
+    while width(_without_middle(text, kept), CAPTION) > _CELL_HW[1]:
         kept -= 1
     return _without_middle(text, kept)
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+
+from clients.lettering import drawable, width, write
 
 _GAP, _FRAME, _LINE, _TITLE, _NOTE, _BAR = 10, 4, 15, 34, 20, 4
 _PAPER, _INK, _MUTED = "#14181d", "#e8ecf0", "#93a0ad"
 _EMPTY = "#222930"
-_SMALL, _LARGE = 12, 17
+CAPTION, _LARGE = 12, 17
 
 
 class Frame(Enum):
@@ -62,36 +64,28 @@ def save_sheet(path: Path, sections: Sequence[Section], cell_hw: tuple[int, int]
         cell_hw: Height and width of each picture, in pixels.
     """
     columns = max(len(row) for section in sections for row in section.rows)
-    row_height = cell_hw[0] + 2 * _FRAME + _caption_height(sections) + _GAP
+    cells = [cell for section in sections for row in section.rows for cell in row if cell is not None]
+    bar = _BAR if any(cell.share is not None for cell in cells) else 0
+    lines = max(cell.caption.count("\n") + 1 for cell in cells)
+    row_height = cell_hw[0] + 2 * _FRAME + 3 + bar + _LINE * lines + _GAP
     # The query stands apart from what was found for it.
-    width = columns * (cell_hw[1] + 2 * _FRAME + _GAP) + 2 * _GAP
-    texts = [(one.title, _LARGE) for one in sections] + [(one.note, _SMALL) for one in sections]
-    width = max(width, *(round(font(size).getlength(text)) + 2 * _GAP for text, size in texts))
+    wide = columns * (cell_hw[1] + 2 * _FRAME + _GAP) + 2 * _GAP
+    texts = [(one.title, _LARGE) for one in sections] + [(one.note, CAPTION) for one in sections]
+    wide = max(wide, *(round(width(drawable(text, size), size)) + 2 * _GAP for text, size in texts))
     height = _GAP + sum(len(one.rows) * row_height + _TITLE + (_NOTE if one.note else 0) for one in sections)
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = Image.new("RGB", (wide, height), _PAPER)
     draw, top = ImageDraw.Draw(sheet), _GAP
     for section in sections:
-        draw.text((_GAP, top), section.title, fill=_INK, font=font(_LARGE))
+        write(draw, (_GAP, top), section.title, _LARGE, _INK)
         top += _TITLE - _GAP
         for row in section.rows:
-            _draw_row(sheet, draw, row, top, cell_hw)
+            _draw_row(sheet, draw, row, top, cell_hw, bar)
             top += row_height
         if section.note:
-            draw.text((_GAP, top), section.note, fill=_MUTED, font=font(_SMALL))
+            write(draw, (_GAP, top), section.note, CAPTION, _MUTED)
             top += _NOTE
         top += _GAP
     sheet.save(path, optimize=True)
-
-
-def font(size: int = _SMALL) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of a sheet, ``size`` pixels high; the small one is that of captions."""
-    return ImageFont.load_default(size)
-
-
-def _caption_height(sections: Sequence[Section]) -> int:
-    cells = [cell for section in sections for row in section.rows for cell in row if cell is not None]
-    bar = _BAR if any(cell.share is not None for cell in cells) else 0
-    return 3 + bar + _LINE * max(cell.caption.count("\n") + 1 for cell in cells)
 
 
 def _draw_row(
@@ -100,11 +94,12 @@ def _draw_row(
     row: Sequence[Cell | None],
     top: int,
     cell_hw: tuple[int, int],
+    bar: int,
 ) -> None:
     left = _GAP
     for number, cell in enumerate(row):
         if cell is not None:
-            _draw_cell(sheet, draw, cell, (left, top), cell_hw)
+            _draw_cell(sheet, draw, cell, (left, top), cell_hw, bar)
         left += cell_hw[1] + 2 * _FRAME + _GAP + (_GAP if number == 0 else 0)
 
 
@@ -114,20 +109,22 @@ def _draw_cell(
     cell: Cell,
     corner: tuple[int, int],
     cell_hw: tuple[int, int],
+    bar: int,
 ) -> None:
-    (left, top), (height, width) = corner, cell_hw
+    (left, top), (height, across) = corner, cell_hw
     bottom = top + height + 2 * _FRAME
-    draw.rectangle((left, top, left + width + 2 * _FRAME - 1, bottom - 1), fill=cell.frame.value)
+    draw.rectangle((left, top, left + across + 2 * _FRAME - 1, bottom - 1), fill=cell.frame.value)
     # The whole picture, since what is cut off might be the face.
-    picture = ImageOps.pad(cell.image.convert("RGB"), (width, height), Image.Resampling.BICUBIC, _EMPTY)
+    picture = ImageOps.pad(cell.image.convert("RGB"), (across, height), Image.Resampling.BICUBIC, _EMPTY)
     sheet.paste(picture, (left + _FRAME, top + _FRAME))
     if cell.share is not None:
-        long = round((width + 2 * _FRAME) * min(1.0, max(0.0, cell.share)))
-        draw.rectangle((left, bottom + 2, left + width + 2 * _FRAME - 1, bottom + 1 + _BAR), fill=_EMPTY)
+        long = round((across + 2 * _FRAME) * min(1.0, max(0.0, cell.share)))
+        draw.rectangle((left, bottom + 2, left + across + 2 * _FRAME - 1, bottom + 1 + _BAR), fill=_EMPTY)
         if long:
             draw.rectangle((left, bottom + 2, left + long - 1, bottom + 1 + _BAR), fill=_INK)
-        bottom += _BAR
-    middle = left + _FRAME + width / 2
+    # Captions of a sheet stand in line, whether a picture has a bar or not.
+    bottom += bar
+    middle = left + _FRAME + across / 2
     for number, line in enumerate(cell.caption.split("\n")):
         ink = cell.frame.value if number == 0 and cell.frame is not Frame.OTHER else _MUTED
-        draw.text((middle, bottom + 4 + number * _LINE), line, fill=ink, font=font(), anchor="ma")
+        write(draw, (middle, bottom + 4 + number * _LINE), line, CAPTION, ink, centred=True)

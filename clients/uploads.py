@@ -2,26 +2,22 @@
 
 import csv
 import os
-import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from PIL import ExifTags, Image
 from pydantic import ValidationError
 
 from index.errors import InvalidInput
 from index.space import Modality
-from peca_client import ImageUpload, IngestItem, IngestStatus
+from peca_client import ImageUpload, IngestItem, IngestStatus, captured_at
 from server.schemas import ImageMetadata, validation_errors
 from training.datasets.tree import IMAGE_SUFFIXES, TreeImage
 
 MANIFEST_COLUMNS = ("camera_id", "modality", "captured_at")
 OPTIONAL_COLUMNS = ("image_id", "person_id", "track_id", "source")
 FILE_COLUMNS = ("filename", "path")
-_OFFSET = re.compile(r"[+-]\d\d:\d\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ def folder_uploads(folder: Path, camera_id: str, modality: Modality) -> Uploads:
             {
                 "camera_id": camera_id,
                 "modality": modality,
-                "captured_at": captured_at(path),
+                "captured_at": _captured_at(path),
                 "source": path.relative_to(folder).as_posix(),
             },
         )
@@ -92,11 +88,6 @@ def tree_uploads(images: Iterable[TreeImage]) -> Uploads:
     the file's modification time, since the data sets carry no other.
     """
     return _collected(map(_tree_entry, images))
-
-
-def captured_at(path: Path) -> datetime:
-    """When an image file was captured: EXIF's DateTimeOriginal, else the file's modification time, in UTC."""
-    return _exif_moment(path) or _modified_at(path)
 
 
 _Entry = tuple[str, Path, Mapping[str, object]]
@@ -171,18 +162,10 @@ def _is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
+def _captured_at(path: Path) -> datetime:
+    # What may not be read is refused by itself, further on.
+    return captured_at(path) if os.access(path, os.R_OK) else _modified_at(path)
+
+
 def _modified_at(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-def _exif_moment(path: Path) -> datetime | None:
-    """EXIF's DateTimeOriginal, or ``None`` where the file has none that can be read."""
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
-        taken = datetime.strptime(str(exif[ExifTags.Base.DateTimeOriginal]), "%Y:%m:%d %H:%M:%S")
-        offset = _OFFSET.fullmatch(str(exif.get(ExifTags.Base.OffsetTimeOriginal, "")))
-        return (datetime.fromisoformat(f"{taken}{offset.group()}") if offset else taken).astimezone(UTC)
-    # What is no image is refused by the server, with its reason; here it only has no EXIF.
-    except (OSError, KeyError, ValueError, SyntaxError, OverflowError, Image.DecompressionBombError):
-        return None

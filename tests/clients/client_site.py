@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,18 @@ from server.settings import Settings
 settings = Settings(gallery="embedded:" + sys.argv[1], port=0, max_batch_images=32, max_image_bytes=100_000)
 serve(settings, encoder=GreyPixelEncoder())
 """
+
+
+def serve_at(port: int, code: str = SERVE) -> str:
+    """The code of a server at a port, so that it can be started there again."""
+    return code.replace("port=0", f"port={port}")
+
+
+def free_port() -> int:
+    """A port of this machine at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def picture(person: int, form: str = "JPEG", **options: object) -> bytes:
@@ -54,6 +67,17 @@ class Server:
     def end(self) -> None:
         self.process.terminate()
         self.process.wait(timeout=30)
+
+
+def start_again(server: Server, code: str) -> None:
+    """Start a server that ended anew, over what it holds; it does not wait until it serves."""
+    server.process = subprocess.Popen(
+        [sys.executable, "-c", code, str(server.data)],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def start_server(folder: Path, code: str = SERVE) -> Server:

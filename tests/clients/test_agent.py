@@ -152,3 +152,9 @@ def test_a_wrong_command_line_says_why(capsys: pytest.CaptureFixture[str]) -> No
         main(line)
     assert ended.value.code == 2
     assert "expected a time zone" in capsys.readouterr().err
+
+
+def test_a_spool_that_cannot_be_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WatchError, match="name by --spool a folder"):
+        Spool(tmp_path / "file", 10)

@@ -11,7 +11,6 @@ import pytest
 from client_site import NIGHT, Server, picture, write_pictures
 from PIL import ExifTags, Image
 
-from clients.uploads import captured_at
 from peca_client import PecaClient
 
 Peca = Callable[..., tuple[int, str, str]]
@@ -76,31 +75,6 @@ def test_a_folder_is_dated_by_exif_else_by_the_file(peca: Peca, client: PecaClie
     camera = next(camera for camera in client.cameras() if camera.camera_id == "dated")
     assert camera.first_captured_at == datetime.fromtimestamp(1_700_000_000, UTC)
     assert camera.last_captured_at == datetime(2026, 2, 3, 2, 5, 6, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("tags", "expected"),
-    [
-        ({ExifTags.Base.DateTimeOriginal: "2026:02:03 04:05:06"}, datetime(2026, 2, 3, 4, 5, 6).astimezone()),
-        (
-            {
-                ExifTags.Base.DateTimeOriginal: "2026:02:03 04:05:06",
-                ExifTags.Base.OffsetTimeOriginal: "   :  ",
-            },
-            datetime(2026, 2, 3, 4, 5, 6).astimezone(),
-        ),
-        ({ExifTags.Base.DateTimeOriginal: "0000:00:00 00:00:00"}, datetime.fromtimestamp(1_700_000_000, UTC)),
-        ({ExifTags.Base.OffsetTimeOriginal: "+02:00"}, datetime.fromtimestamp(1_700_000_000, UTC)),
-    ],
-)
-def test_exif_of_cameras_that_say_less(tmp_path: Path, tags: dict[int, str], expected: datetime) -> None:
-    exif = Image.Exif()
-    exif.get_ifd(ExifTags.IFD.Exif).update(tags)
-    path = tmp_path / "exif.jpg"
-    path.write_bytes(picture(1, exif=exif))
-    os.utime(path, (1_700_000_000, 1_700_000_000))
-    assert captured_at(path) == expected
-    assert captured_at(path).tzinfo is UTC
 
 
 def test_no_server(peca: Peca, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from client_site import Server, picture, write_pictures
+from PIL import ExifTags, Image
 
+from peca_client import PecaClient
 from peca_client.__main__ import main
 from peca_client.commands.tables import print_table
 
@@ -61,6 +64,25 @@ def test_from_files_to_what_a_search_finds(run: Run, tmp_path: Path) -> None:
     assert again[0] == 0
 
 
+def test_crops_are_dated_by_exif_else_by_the_file_or_as_told(
+    run: Run, client: PecaClient, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update(
+        {ExifTags.Base.DateTimeOriginal: "2026:02:03 04:05:06", ExifTags.Base.OffsetTimeOriginal: "+02:00"}
+    )
+    (tmp_path / "exif.jpg").write_bytes(picture(1, exif=exif))
+    write_pictures(tmp_path, range(2, 3), moment=1_700_000_000.0)
+    line = ("ingest", tmp_path, "--modality", "visible", "--camera")
+    assert run(*line, "dated-by-client")[0] == 0
+    newest, oldest = client.images(camera_ids=["dated-by-client"]).items
+    assert newest.captured_at == datetime(2026, 2, 3, 2, 5, 6, tzinfo=UTC)
+    assert oldest.captured_at == datetime.fromtimestamp(1_700_000_000, UTC)
+    assert run(*line, "told", "--captured-at", "2026-05-01T23:15:00+02:00")[0] == 0
+    told = {one.captured_at for one in client.images(camera_ids=["told"]).items}
+    assert told == {datetime(2026, 5, 1, 21, 15, tzinfo=UTC)}
+
+
 def test_a_refused_image_ends_with_4(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     code, out, _ = run("ingest", tmp_path / "bad.jpg", "--camera", CAMERA, "--modality", "visible")
@@ -93,9 +115,16 @@ def test_what_went_wrong_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_
     assert "PECA_URL" in run("cameras")[2]
 
 
-@pytest.mark.parametrize("command", ["status", "cameras", "ingest", "search", "watch", "completion"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("status", "cameras", "ingest", "search", "watch", "completion", "watchlists", "keys"),
+        *(f"watchlists {name}" for name in ("list", "add", "hits", "events", "delete")),
+        *(f"keys {name}" for name in ("list", "create", "rotate", "revoke")),
+    ],
+)
 def test_each_help_teaches_by_examples(run: Run, command: str) -> None:
-    code, out, _ = run(command, "--help")
+    code, out, _ = run(*command.split(), "--help")
     assert code == 0
     assert f"examples:\n  peca-client {command}" in out
     assert all(len(line) <= 110 for line in out.splitlines())

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
 
 
+def shell(lines: str) -> str:
+    """What lines print, once each of them has ended well."""
+    command = f'set -e\npeca-client() {{ {sys.executable} -m peca_client "$@"; }}\n{lines}'
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
 def test_its_examples_run(
     fresh_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -31,9 +40,8 @@ def test_its_examples_run(
         Path(name).write_bytes(picture(person))
     with PecaClient(fresh_server.url, fresh_server.key) as client:
         client.add_images([ImageUpload(picture(3), "hall-ir", "infrared", NIGHT, "first")])
-    (line,) = blocks("sh")
-    asked = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=30)
-    assert '"image_id":"first"' in asked.stdout.replace(" ", ""), asked.stderr
+    curl, commands = blocks("sh")
+    assert '"image_id":"first"' in shell(curl).replace(" ", "")
     names: dict[str, object] = {}
     examples = blocks("python")
     assert len(examples) == 5
@@ -48,6 +56,11 @@ def test_its_examples_run(
         "2 images by gate-ir",
         "[]",
     ]
+    printed = shell(commands)
+    assert "gate-ir-0815" in printed
+    assert '"name": "red coat"' in printed
+    assert "camera key of gate ir agent (shown once): peca_" in printed
+    assert printed.rstrip().endswith("of gate ir agent")
     secret, body, stamp = str(names["secret"]), b'{"event_id":1}', str(int(time.time()))
     signature = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     headers = {"PECA-Timestamp": stamp, "PECA-Signature": f"v1={signature}"}

@@ -1,19 +1,24 @@
 """Searches in every form, lists, statistics and exports, through the SDK; by both clients."""
 
+import asyncio
 import io
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from client_site import NIGHT, picture
+from client_site import NIGHT, Server, picture
 
 from peca_client import (
+    AsyncPecaClient,
     ImageUpload,
     InvalidArgument,
     InvalidRequest,
     Modality,
+    PecaClient,
     QueryLight,
+    aeach,
+    each,
 )
 
 
@@ -82,6 +87,22 @@ def test_lists_and_removals(call: Callable[..., object]) -> None:
     assert call("images", **narrow).items == ()
     with pytest.raises(InvalidRequest, match="needs a filter"):
         call("delete_images")
+
+
+def test_each_goes_through_all_pages(server: Server, client: PecaClient) -> None:
+    camera = "each"
+    uploads = [ImageUpload(picture(n), camera, "infrared", NIGHT, f"each-{n}") for n in range(5)]
+    client.add_images(uploads)
+    client.search(picture(0), "visible", camera_ids=[camera], case="each")
+    found = [image.image_id for image in each(client.images, camera_ids=[camera], limit=2)]
+    assert sorted(found) == [f"each-{n}" for n in range(5)]
+    assert [one.case for one in each(client.searches, case="each", limit=1)] == ["each"]
+
+    async def read() -> list[str]:
+        async with AsyncPecaClient(server.url, server.key) as opened:
+            return [one.image_id async for one in aeach(opened.images, camera_ids=[camera], limit=2)]
+
+    assert asyncio.run(read()) == found
 
 
 def test_statistics_and_quality(call: Callable[..., object]) -> None:

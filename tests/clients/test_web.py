@@ -15,6 +15,11 @@ from web_site import Desk, WebSite
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Window = Callable[..., AbstractContextManager[Desk]]
 
+LOADED = """() => {
+  const kinds = ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind));
+  const files = kinds.filter((one) => one.name.includes("/web/") || one.entryType === "navigation");
+  return Object.fromEntries(files.map((one) => [one.name, one.decodedBodySize]));
+}"""
 WORDS = {
     "en": {"title": "Search · PECA", "found": "20 results", "compare": "Side by side", "other": "zh-CN"},
     "zh": {"title": "检索 · PECA", "found": "20 个结果", "compare": "并排对比", "other": "en-GB"},
@@ -70,6 +75,34 @@ def test_an_operator_finds_judges_and_takes_out_a_person(
         page.reload()
         page.wait_for_selector(".rail")
         assert page.evaluate("document.documentElement.lang") == words["other"]
+
+
+@pytest.mark.parametrize(("language", "other"), [("en", "zh"), ("zh", "en")])
+def test_only_what_the_first_view_needs_is_loaded_for_it(
+    window: Window, site: WebSite, language: str, other: str
+) -> None:
+    """Counted unpacked, fonts too; other views and the other language come when they are asked for."""
+    with window(language=language) as desk:
+        desk.sign_in(site.new_key(f"Light {language}", role="admin"))
+        desk.settle()
+        files = loaded(desk)
+        assert all(files.values())
+        assert 100_000 < sum(files.values()) < 150_000
+        assert f"lang/{language}.js" in files
+        assert f"lang/{other}.js" not in files
+        assert [name for name in files if name.startswith("views/")] == ["views/search.js"]
+        for view in ("cases", "galleries", "watch", "quality", "audit", "keys"):
+            desk.go(view)
+            assert f"views/{view}.js" in loaded(desk)
+        desk.page.click("#language")
+        desk.page.wait_for_function(f"() => document.documentElement.lang.startsWith('{other}')")
+        assert f"lang/{other}.js" in loaded(desk)
+
+
+def loaded(desk: Desk) -> dict[str, int]:
+    """The files of the page that were loaded, and how many bytes each is unpacked."""
+    told: dict[str, int] = desk.page.evaluate(LOADED)
+    return {name.rpartition("/web/")[2]: size for name, size in told.items()}
 
 
 def test_images_come_in_by_drop_paste_box_and_camera(window: Window, site: WebSite) -> None:

@@ -9,7 +9,7 @@ The pictures of the guide go to ``PECA_SCREENSHOTS``, all others beside the test
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ GUIDE = {
     "web-quality-en-1280",
     "web-signin-en-1280",
 }
+_RUNS = 7
+_MOST_PAGE_MS, _MOST_RESULT_MS = 300, 2000
+# From about a tenth of a second on, a person sees that a page stands still.
+_STALL_MS = 100
 # Notes when the form stands, when the first result is seen, and the gaps between frames.
 CLOCK = """
 window.clock = {};
@@ -73,27 +77,40 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
     server.end()
 
 
-def test_page_and_first_result_are_measured(browser: Any, shown: WebSite) -> None:
+@pytest.mark.parametrize("cache", ["empty", "kept"])
+def test_page_and_first_result_are_measured(browser: Any, shown: WebSite, cache: str) -> None:
     with opened(browser, shown) as desk:
         page = desk.page
         desk.sign_in()
         weight = page.evaluate(WEIGHT)
         page.context.add_init_script(CLOCK)
+        network = page.context.new_cdp_session(page)
         cpu_ms = _processor(desk)
         times = []
-        for _ in range(3):
+        for _ in range(_RUNS):
+            if cache == "empty":
+                network.send("Network.clearBrowserCache")
             page.reload()
             page.wait_for_selector("#search-go")
             desk.search(shown.picture())
             page.wait_for_function("() => clock.result")
             times.append({**page.evaluate("clock"), "cpu": cpu_ms()})
+        forms, results, spent = (sorted(one[name] for one in times) for name in ("form", "result", "cpu"))
         told = {
-            "form_ms": [round(one["form"]) for one in times],
-            "first_result_ms": [round(one["result"]) for one in times],
-            "cpu_ms_of_page_to_result": [round(one["cpu"]) for one in times],
+            "form_ms": _span(forms),
+            "first_result_ms": _span(results),
+            "cpu_ms_of_page_to_result": _span(spent),
             "weight": weight,
         }
-        print(json.dumps(told, indent=1))
+        print(json.dumps({"cache": cache, **told}, indent=1))
+        assert forms[_RUNS // 2] < _MOST_PAGE_MS
+        assert results[_RUNS // 2] < _MOST_RESULT_MS
+
+
+def _span(ordered: Sequence[float]) -> dict[str, int]:
+    """Median and extremes of times."""
+    told = {"median": ordered[len(ordered) // 2], "least": ordered[0], "most": ordered[-1]}
+    return {name: round(value) for name, value in told.items()}
 
 
 def test_scrolling_500_results_is_measured(browser: Any, shown: WebSite) -> None:
@@ -112,6 +129,7 @@ def test_scrolling_500_results_is_measured(browser: Any, shown: WebSite) -> None
         gaps = scrolled["gaps"]
         told = {"median": gaps[60], "95%": gaps[114], "longest": gaps[-1]}
         print(json.dumps({"frame_gap_ms": told, "cpu_ms_a_frame": cpu}, indent=1))
+        assert gaps[-1] < _STALL_MS
     shown.call("DELETE", "/images?camera_ids=cam5&dry_run=false")
 
 
@@ -148,7 +166,7 @@ def test_pictures_of_every_view(
             full = f"web-{name}-{language}-{size[0]}" + ("" if theme == "dark" else f"-{theme}")
             desk.settle()
             page.wait_for_function(SEEN)
-            page.screenshot(path=tmp_path / f"{full}.png")
+            page.screenshot(path=tmp_path / f"{full}.png", animations="disabled")
             target = folder if full in GUIDE else tmp_path
             Image.open(tmp_path / f"{full}.png").convert("RGB").save(
                 target / f"{full}.webp", quality=82, method=6

@@ -15,6 +15,7 @@ from peca_client.errors import (
     TooLarge,
     UnexpectedAnswer,
 )
+from peca_client.exif import captured_at
 from peca_client.keys import ApiKey
 from peca_client.models import (
     AuditPage,
@@ -43,6 +44,7 @@ from peca_client.models import (
     VerdictRecord,
     Version,
 )
+from peca_client.pages import aeach, each
 from peca_client.watchlists import HitPage, WatchHit, Watchlist
 
 __all__ = [
@@ -88,4 +90,7 @@ __all__ = [
     "Version",
     "WatchHit",
     "Watchlist",
+    "aeach",
+    "captured_at",
+    "each",
 ]

@@ -8,8 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from peca_client.commands.completion import add_completion, complete
 from peca_client.commands.ingest import add_ingest
+from peca_client.commands.keys import add_keys
 from peca_client.commands.look import add_look
 from peca_client.commands.search import add_search
+from peca_client.commands.watchlists import add_watchlists
 from peca_client.errors import PecaClientError
 from peca_client.exits import MEANINGS, Exit
 from peca_client.watch.command import add_watch
@@ -33,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
     except (PecaClientError, OSError) as error:
         print(f"peca-client: {error}", file=sys.stderr)
         return Exit.of(error)
@@ -47,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"peca-client {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_look, add_ingest, add_search, add_watch, add_completion):
+    adders = (add_look, add_ingest, add_search, add_watchlists, add_watch, add_keys, add_completion)
+    for add in adders:
         add(commands)
     return parser
 

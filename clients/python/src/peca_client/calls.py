@@ -14,7 +14,13 @@ from urllib.parse import quote
 import httpx
 
 from peca_client.batches import Batch, named, read_image
-from peca_client.errors import ConnectionFailed, InvalidArgument, UnexpectedAnswer, problem_error
+from peca_client.errors import (
+    ConnectionFailed,
+    InvalidArgument,
+    ProblemError,
+    UnexpectedAnswer,
+    problem_error,
+)
 from peca_client.models import (
     AUTO,
     AuditPage,
@@ -94,9 +100,9 @@ class Call(Generic[_T]):
             PecaClientError: There was no answer, a refusal, or an answer of something else than PECA.
         """
         if isinstance(outcome, httpx.RequestError):
-            raise _no_answer(outcome) from outcome
+            raise no_answer(outcome) from outcome
         if outcome.status_code >= 400 and not self.understands(outcome):
-            raise problem_error(outcome.status_code, _problem(outcome), retry_after_s(outcome))
+            raise refused(outcome)
         try:
             return self.read(outcome)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -479,7 +485,13 @@ def _problem(response: httpx.Response) -> Mapping[str, Any]:
         return {"status": response.status_code, "title": response.reason_phrase}
 
 
-def _no_answer(error: httpx.RequestError) -> ConnectionFailed | UnexpectedAnswer:
+def refused(response: httpx.Response) -> ProblemError:
+    """The error of an answer that was read and tells of a problem."""
+    return problem_error(response.status_code, _problem(response), retry_after_s(response))
+
+
+def no_answer(error: httpx.RequestError) -> ConnectionFailed | UnexpectedAnswer:
+    """The error of a request that met no answer, or lost it on the way."""
     url = error.request.url
     what = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):

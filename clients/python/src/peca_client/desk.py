@@ -9,8 +9,7 @@ from typing import TypeVar
 import httpx
 
 from peca_client import keys, watchlists
-from peca_client.calls import Call
-from peca_client.errors import problem_error
+from peca_client.calls import Call, no_answer, refused
 from peca_client.keys import ApiKey
 from peca_client.models import ImageSource
 from peca_client.watchlists import HitPage, WatchHit, Watchlist
@@ -89,16 +88,20 @@ class DeskMethods(ABC):
                 not given.
 
         Raises:
-            PecaClientError: The server refuses; a connection that breaks raises httpx's error.
+            PecaClientError: The server refuses, or the connection breaks (``ConnectionFailed``): call
+                again after the last hit that came.
         """
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        with self._http.stream("GET", "/events", headers=headers, timeout=_READ_TIMEOUT_S) as response:
-            if response.status_code != httpx.codes.OK:
-                response.read()
-                raise problem_error(response.status_code, response.json())
-            for line in response.iter_lines():
-                if line.startswith("data: "):
-                    yield WatchHit.from_json(json.loads(line.removeprefix("data: ")))
+        try:
+            with self._http.stream("GET", "/events", headers=headers, timeout=_READ_TIMEOUT_S) as response:
+                if response.status_code != httpx.codes.OK:
+                    response.read()
+                    raise refused(response)
+                for line in response.iter_lines():
+                    if line.startswith("data: "):
+                        yield WatchHit.from_json(json.loads(line.removeprefix("data: ")))
+        except httpx.RequestError as error:
+            raise no_answer(error) from error
 
     def list_keys(self) -> tuple[ApiKey, ...]:
         """Every key ever made at the server, oldest first."""

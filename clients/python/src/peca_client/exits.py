@@ -8,12 +8,13 @@ _NOT_NOW = (429, 503)
 
 
 class Exit(IntEnum):
-    """Exit codes; 2 is argparse's, for a wrong command line."""
+    """Exit codes; 2 is argparse's, for a wrong command line, and 130 the shells', for Ctrl-C."""
 
     DONE = 0
     FAILED = 1
     LATER = 3
     REFUSED = 4
+    INTERRUPTED = 130
 
     @classmethod
     def of(cls, error: Exception) -> "Exit":

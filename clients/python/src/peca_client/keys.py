@@ -26,6 +26,7 @@ class ApiKey:
         expires_at: From when on it is refused, UTC; ``None`` for never.
         revoked_at: When it was revoked, UTC; ``None`` where it was not.
         key: The key itself; only in the answer to making it.
+        requests_per_minute: Its own rate limit; ``None`` for the server's.
     """
 
     key_id: str
@@ -36,6 +37,7 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     key: str | None = None
+    requests_per_minute: int | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -50,6 +52,7 @@ class ApiKey:
             expires_at=None if value["expires_at"] is None else moment(value["expires_at"]),
             revoked_at=None if value["revoked_at"] is None else moment(value["revoked_at"]),
             key=value.get("key"),
+            requests_per_minute=value.get("requests_per_minute"),
         )
 
 

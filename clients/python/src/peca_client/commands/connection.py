@@ -29,6 +29,18 @@ def add_command(
     return parser
 
 
+def add_group(commands: Any, name: str, words: str, examples: str) -> Any:
+    """A subcommand that has subcommands of its own, which are added to what is given back."""
+    parser = commands.add_parser(
+        name,
+        help=words,
+        description=f"{words[0].upper()}{words[1:]}.",
+        epilog=f"examples:\n{examples}\n\n{MEANINGS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser.add_subparsers(metavar="COMMAND", required=True)
+
+
 def add_server(parser: argparse.ArgumentParser) -> Any:
     """Add the options that say where the server is; gives their group of the help."""
     server = parser.add_argument_group("server")

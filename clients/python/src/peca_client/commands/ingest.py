@@ -3,12 +3,12 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from peca_client.commands.connection import add_command, count, instant, open_client
 from peca_client.commands.tables import print_json, print_table
+from peca_client.exif import captured_at
 from peca_client.exits import CommandError, Exit
 from peca_client.models import ImageUpload, IngestReport, IngestStatus, Modality
 
@@ -32,7 +32,9 @@ def add_ingest(commands: Any) -> None:
     parser.add_argument("--camera", required=True, metavar="ID", help="the site's name of the camera")
     lights = [light.value for light in Modality]
     parser.add_argument("--modality", required=True, choices=lights, help="its light")
-    parser.add_argument("--captured-at", type=instant, metavar="TIME", help="when [each file's own time]")
+    parser.add_argument(
+        "--captured-at", type=instant, metavar="TIME", help="when [by each file's EXIF, else its own time]"
+    )
     parser.add_argument("--track", metavar="ID", help="all show one person, followed through one camera")
     parser.add_argument("--batch", type=count, default=32, metavar="N", help="most images a request [32]")
 
@@ -86,7 +88,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _uploads(files: Sequence[Path], options: argparse.Namespace) -> Iterator[ImageUpload]:
     for path in files:
-        captured_at = options.captured_at or datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        moment = options.captured_at or captured_at(path)
         yield ImageUpload(
-            path, options.camera, options.modality, captured_at, track_id=options.track, source=str(path)
+            path, options.camera, options.modality, moment, track_id=options.track, source=str(path)
         )

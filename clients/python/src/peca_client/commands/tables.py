@@ -22,6 +22,16 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         print(_GAP.join(cells).rstrip())
 
 
+def print_row(values: Sequence[object]) -> None:
+    """Print one row at once, for what comes as it comes."""
+    print(_GAP.join(map(_cell, values)), flush=True)
+
+
+def print_json_line(value: Any) -> None:
+    """Print an answer of the server as JSON on one line, at once."""
+    print(json.dumps(asdict(value), ensure_ascii=False, default=_plain), flush=True)
+
+
 def print_json(value: Any) -> None:
     """Print a value, an answer of the server or several, as JSON; instants in ISO 8601."""
     plain = [asdict(one) for one in value] if isinstance(value, (list, tuple)) else value

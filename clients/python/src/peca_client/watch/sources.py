@@ -204,6 +204,8 @@ class StreamSource:
 
     def _read(self, newest: "_Newest", stop: threading.Event) -> None:
         os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+        # OpenCV's own warning repeats what the notice says; FFmpeg's lines, which say why, stay.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
         limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
         wait_s = 1.0

@@ -46,10 +46,7 @@ class Spool:
             self._base.execute("PRAGMA synchronous = FULL")
             self._base.executescript("BEGIN IMMEDIATE;" + _TABLES + "COMMIT;")
         except (OSError, sqlite3.Error) as error:
-            why = "another agent uses it" if "locked" in str(error) else str(error)
-            raise WatchError(
-                f"the spool {folder} cannot be used: {why}; give each agent a --spool of its own"
-            ) from error
+            raise WatchError(f"the spool {folder} cannot be used: {_why(error)}") from error
         self._bytes = int(
             self._base.execute("SELECT coalesce(sum(length(data)), 0) FROM crops").fetchone()[0]
         )
@@ -157,3 +154,9 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _why(error: OSError | sqlite3.Error) -> str:
+    if "locked" in str(error):
+        return "another agent uses it; give each agent a --spool of its own"
+    return f"{error}; name by --spool a folder that this user may write to"
