@@ -28,6 +28,7 @@ from index.gallery import Gallery, open_gallery
 from index.records import Where
 from index.space import Modality
 from peca_client import PecaClient
+from server.processors import share_processors
 from training.datasets.synthetic import write_site
 
 CLIENTS = 32
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     encoder = load_encoder(asked.encoder or default_bundle())
+    share_processors()  # as the server does, so that both sides of a ratio run alike
     with TemporaryDirectory() as name, serving(Path(name), asked.encoder) as server:
         uploads = manifest_uploads(write_site(Path(name) / "site", 48, 2, 7)).ready
         with PecaClient(server.url, server.key) as peca:

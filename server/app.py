@@ -1,7 +1,6 @@
 """The application: parts, routes, limits and problems put together, and the server that runs it."""
 
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from ipaddress import ip_address
@@ -24,6 +23,7 @@ from server.openapi import DescribedApp
 from server.parts import Parts, opened
 from server.patience import Attendance
 from server.problems import add_problem_handlers
+from server.processors import share_processors
 from server.routes import (
     audit,
     cameras,
@@ -65,8 +65,6 @@ ROUTERS = (
 )
 _BACKLOG = 2048
 _SPARE_THREADS = 40
-_SWITCH_S = 0.001
-"""The event loop gets its turn among busy threads after so long; Python's own 5 ms are felt."""
 
 
 def create_app(
@@ -108,7 +106,7 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
         _check_reach(settings.host, parts)
         app = _build(settings, lambda: nullcontext(parts))
         configure_logs(settings.log_form, settings.log_level)
-        sys.setswitchinterval(_SWITCH_S)
+        share_processors()
         config = uvicorn.Config(
             app,
             host=settings.host,

@@ -21,7 +21,7 @@ from server.patience import Patience, patience
 
 MAX_BATCH = 16
 SEARCHED_LATELY_S = 2.0
-INGEST_SLICE_S = 0.01
+INGEST_SLICE_S = 0.004
 
 
 class Lane(StrEnum):

@@ -38,6 +38,7 @@ class DescribedApp(FastAPI):
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _without_null(parameter["schema"])
         schemas = document["components"]["schemas"]
+        _name_forms(document, schemas)
         for form in _forms(document):
             form["properties"] = {name: _without_null(one) for name, one in form["properties"].items()}
             form["additionalProperties"] = False  # as server.routes.forms sees to
@@ -49,11 +50,27 @@ class DescribedApp(FastAPI):
 
 def _forms(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The schemas of all forms."""
+    for content in _form_contents(document):
+        yield document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+
+
+def _form_contents(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What operations say of their forms."""
     for path in document["paths"].values():
         for operation in path.values():
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 if kind in _FORMS:
-                    yield document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+                    yield content
+
+
+def _name_forms(document: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Put the forms that ``server.routes.forms.described`` left inline among the named schemas."""
+    for content in _form_contents(document):
+        schema = content["schema"]
+        if "$ref" not in schema:
+            schemas |= schema.pop("$defs", {})
+            schemas[schema["title"]] = schema
+            content["schema"] = {"$ref": f"#/components/schemas/{schema['title']}"}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

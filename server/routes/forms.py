@@ -1,12 +1,19 @@
-"""Which fields a form may have."""
+"""What a form may hold, and how one is read."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, get_args, get_origin
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from index.errors import InvalidInput
+
+Fields = TypeVar("Fields", bound=BaseModel)
+_REFERENCE = "#/components/schemas/{model}"
 
 
 def only_fields(
@@ -19,19 +26,90 @@ def only_fields(
         repeatable: Fields that may stand several times.
         files: The field of files, which may stand several times; all others are text.
     """
-    known = (*single, *((files,) if files else ()), *repeatable)
 
     async def check_fields(request: Request) -> None:
-        given = (await request.form()).multi_items()
-        names = [name for name, _ in given]
-        if unknown := sorted(set(names) - set(known)):
-            raise InvalidInput(f"expected the fields {', '.join(known)}; got also {', '.join(unknown)}")
-        if repeated := sorted(name for name in single if names.count(name) > 1):
-            raise InvalidInput(f"expected one value each of {', '.join(repeated)}, got several")
-        for name, value in given:
-            _check_kind(name, is_file=isinstance(value, UploadFile), wants_file=name == files)
+        _check_fields(await request.form(), single, repeatable, files)
 
     return check_fields
+
+
+def form_of(
+    model: type[Fields], files: str | None = None
+) -> Callable[[Request], Coroutine[Any, Any, Fields]]:
+    """A dependency that reads a whole form by one model, and refuses what ``only_fields`` does.
+
+    FastAPI reads a form field by field, and looks at the type of each anew with every request; where an
+    answer is waited for, that is felt. ``described`` tells of the form in the API's document.
+
+    Args:
+        model: Its fields of lists may stand several times. What is empty counts as not given.
+        files: The field of files, which the model takes as ``list[bytes]``; all others are text.
+    """
+    repeatable = tuple(name for name, field in model.model_fields.items() if _is_list(field.annotation))
+    single = tuple(name for name in model.model_fields if name not in repeatable)
+    several = tuple(name for name in repeatable if name != files)
+
+    async def read_form(request: Request) -> Fields:
+        async with _opened(request) as form:
+            _check_fields(form, single, several, files)
+            given: dict[str, Any] = {name: form[name] for name in single if form.get(name)}
+            given |= {name: form.getlist(name) for name in several if name in form}
+            if files is not None and files in form:
+                given[files] = [
+                    await one.read() for one in form.getlist(files) if isinstance(one, UploadFile)
+                ]
+        try:
+            return model.model_validate(given)
+        except ValidationError as error:
+            told = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False)]
+            raise RequestValidationError(told) from None
+
+    return read_form
+
+
+@asynccontextmanager
+async def _opened(request: Request) -> AsyncIterator[FormData]:
+    """The form of a request; its files are closed in the end.
+
+    Raises:
+        HTTPException: It cannot be read.
+    """
+    try:
+        form = await request.form()
+    except HTTPException:
+        raise
+    except Exception as error:  # parsers of damaged forms fail in more ways than they tell
+        raise HTTPException(400, "There was an error parsing the body") from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+def described(model: type[BaseModel], media_type: str) -> dict[str, Any]:
+    """What a route's ``openapi_extra`` says of a form that ``form_of`` reads; its schema stands inline."""
+    schema = model.model_json_schema(ref_template=_REFERENCE)
+    body: dict[str, Any] = {"content": {media_type: {"schema": schema}}}
+    return {"requestBody": body | ({"required": True} if schema.get("required") else {})}
+
+
+def _is_list(annotation: Any) -> bool:
+    """Whether a field takes a list, or may."""
+    return list in (get_origin(one) for one in (annotation, *get_args(annotation)))
+
+
+def _check_fields(
+    form: FormData, single: tuple[str, ...], repeatable: tuple[str, ...], files: str | None
+) -> None:
+    known = (*single, *((files,) if files else ()), *repeatable)
+    given = form.multi_items()
+    names = [name for name, _ in given]
+    if unknown := sorted(set(names) - set(known)):
+        raise InvalidInput(f"expected the fields {', '.join(known)}; got also {', '.join(unknown)}")
+    if repeated := sorted(name for name in single if names.count(name) > 1):
+        raise InvalidInput(f"expected one value each of {', '.join(repeated)}, got several")
+    for name, value in given:
+        _check_kind(name, is_file=isinstance(value, UploadFile), wants_file=name == files)
 
 
 def _check_kind(name: str, *, is_file: bool, wants_file: bool) -> None:

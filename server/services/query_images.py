@@ -82,7 +82,9 @@ class QueryImages:
             EncoderBusy: Too many searches wait.
         """
         light = [image.modality for image in decoded.images]
-        return fuse(self._encoding.encode(decoded.pixels, light, Lane.SEARCH))
+        vectors = self._encoding.encode(decoded.pixels, light, Lane.SEARCH)
+        alone: NDArray[np.float32] = vectors[0]
+        return alone if len(vectors) == 1 else fuse(vectors)
 
 
 def check_image_bytes(data: bytes, settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """One encoder for many requests."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -72,6 +73,28 @@ def test_searches_are_encoded_together_and_ahead_of_ingest(held) -> None:
     assert set(encoder.batches[4::2]) == {2}
     assert sum(encoder.batches[5::2]) == 20
     assert max(encoder.batches[5::2]) <= MAX_BATCH
+
+
+def test_while_people_search_ingest_goes_in_slices_of_a_few_milliseconds() -> None:
+    class Slow(GreyPixelEncoder):
+        """Takes as long an image as the encoder that ships does on two processors."""
+
+        batches: list[int]
+
+        def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+            self.batches.append(len(images))
+            time.sleep(0.003 * len(images))
+            return super().encode(images, modality)
+
+    encoder = Slow()
+    encoder.batches = []
+    queue = EncodingQueue(encoder, max_waiting=100)
+    queue.encode(images(20, 1), [Modality.VISIBLE] * 20, Lane.INGEST)
+    assert encoder.batches == [MAX_BATCH, 4]
+    queue.encode(images(1, 2), [Modality.VISIBLE], Lane.SEARCH)
+    queue.encode(images(20, 3), [Modality.VISIBLE] * 20, Lane.INGEST)
+    queue.close()
+    assert encoder.batches[3:] == [1] * 20
 
 
 def test_everyone_gets_their_own_rows() -> None:

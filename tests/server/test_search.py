@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from server_site import Site, about, picture
@@ -104,6 +105,30 @@ def test_a_bad_field_is_an_invalid_request(site: Site, fields: dict[str, object]
     answer = site.search(picture(0), **fields)
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:peca:problem:invalid-request"
+
+
+def test_an_empty_field_counts_as_not_given(site: Site) -> None:
+    site.people(3)
+    answer = site.search(picture(0), limit="", after="", group_by="", rerank="")
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["items"]) == 3
+    assert site.search(picture(0), query_modality="").json()["errors"] == [
+        {"at": "body.query_modality", "message": "is needed"}
+    ]
+
+
+def test_an_image_that_is_larger_than_a_form_keeps_in_memory_is_read_whole(
+    site: Site, settings: Settings
+) -> None:
+    site.people(3)
+    noise = np.random.default_rng(0).integers(0, 255, (800, 600, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    assert len(file.getvalue()) > 1 << 20
+    answer = site.search(file.getvalue())
+    assert answer.status_code == 200, answer.text
+    last = (settings.data_folder / "audit.jsonl").read_bytes().splitlines()[-1]
+    assert json.loads(last)["query_sha256"] == hashlib.sha256(file.getvalue()).hexdigest()
 
 
 def test_each_search_and_delete_is_audited(start: Callable[..., Site], settings: Settings) -> None:
