@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from index.embedded.ann import Limits, Plan, plan
 from index.embedded.codec import Codec
+from index.embedded.columns import Names
 from index.embedded.engine import EmbeddedGallery
 from index.gallery import Gallery, open_gallery
 from index.records import ANY, Hit, ImageRecord, Where
@@ -240,6 +241,46 @@ def test_a_growing_gallery_saves_its_index_while_it_serves(
         assert (tmp_path / "index.faiss").exists()
         gallery.remove(Where(image_ids=["i5"]))
         assert not (tmp_path / "index.faiss").exists()
+
+
+def test_codes_that_were_learnt_anew_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or each start would learn them again."""
+    monkeypatch.setattr("index.embedded.engine._WORTH_SAVING", 1)
+    with monkeypatch.context() as unlearning:
+        unlearning.setattr("index.embedded.growing._LEARNT", 0)
+        filled(tmp_path, 3000).close()
+    with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
+        assert gallery._unsaved == 0
+        deadline = time.monotonic() + 60
+        while any(part.codec.seen < 3000 for part in gallery._index.view.coded):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    with closing(EmbeddedGallery(tmp_path, SPEC, read_only=True, limits=TINY)) as gallery:
+        assert {part.codec.seen for part in gallery._index.view.coded} == {3000}
+
+
+def test_a_filter_that_leaves_few_reads_few_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is what such a search waits for."""
+    fetched: list[int] = []
+    with closing(filled(tmp_path, 3000)) as gallery, closing(open_gallery("memory:", SPEC)) as oracle:
+        for start in range(0, 3000, 250):
+            oracle.add(*people(range(start, start + 250)))
+        rows = gallery._store.rows
+        monkeypatch.setattr(
+            gallery._store, "rows", lambda positions: fetched.append(len(positions)) or rows(positions)
+        )
+        query, where = people(range(9000, 9001))[1], Where(camera_ids=["cam3"])
+        found, expected = gallery.search(query, 20, where)[0], oracle.search(query, 20, where)[0]
+    assert len(set(names(found)) & set(names(expected))) >= 19
+    assert 0 < sum(fetched) <= 20 + 32
+
+
+def test_an_image_without_a_name_passes_no_filter_by_name() -> None:
+    known = Names()
+    for name in ("a", "b"):
+        known.number(name)
+    assert known.table(["b", "unheard"]).tolist() == [False, True, False]
+    assert known.table(["b"])[known.number(None)] == np.False_
 
 
 class Growing(RuleBasedStateMachine):
