@@ -144,7 +144,8 @@ def search(
     Raises:
         ImageGone: ``fetch`` lacks an image that ``view`` holds.
     """
-    parts = list(_POOL.map(lambda segment: _part(segment, among), view.segments))
+    spread = _POOL.map if view.coded else map  # one flat segment is not worth another thread's turn
+    parts = list(spread(lambda segment: _part(segment, among), view.segments))
     parts = [part for part in parts if part.count]
     available = sum(part.count for part in parts)
     if not available:
@@ -155,7 +156,7 @@ def search(
         return _ranked(view.flat, query, k, find(parts, query, min(k, available), each), fetch)
 
     if len(queries) == 1:
-        return [answer(queries[0], _POOL.map)]
+        return [answer(queries[0], spread)]
     return list(_POOL.map(lambda query: answer(query, map), queries))
 
 

@@ -66,6 +66,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _BATCH = 1024
 _READERS = 8
 _LEAST_SHARE = 4
+_CACHED_BYTES = 256 << 20
 _DISK = ThreadPoolExecutor(_READERS, "peca-disk")
 _WAL_LIMIT_BYTES = 64 << 20
 _VECTOR_TYPE = np.dtype("<f4")
@@ -394,8 +395,15 @@ class Store:
             return reader.execute(statement, values).fetchall()
 
     def _read_at(self, selection: str, positions: Sequence[int]) -> list[tuple[Any, ...]]:
-        """What is selected of these ascending positions, by several readers: a disk is quicker together."""
+        """What is selected of these ascending positions.
+
+        Several readers ask at once where the disk may have to be waited for, which is quicker together.
+        """
         asked = f"{selection} WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"
+        with _explained(self._path):
+            likely_cached = self._path.stat().st_size <= _CACHED_BYTES
+        if likely_cached:
+            return self._read(asked, [json.dumps(positions)])
         share = max(_LEAST_SHARE, -(-len(positions) // _READERS))
         shares = [json.dumps(positions[i : i + share]) for i in range(0, len(positions), share)]
         found = _DISK.map(lambda share: self._read(asked, [share]), shares)

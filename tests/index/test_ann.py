@@ -275,6 +275,14 @@ def test_a_filter_that_leaves_few_reads_few_vectors(tmp_path: Path, monkeypatch:
     assert 0 < sum(fetched) <= 20 + 32
 
 
+def test_several_readers_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(filled(tmp_path, 500)) as gallery:
+        query = people(range(9000, 9003))[1]
+        alone = gallery.search(query, 40)
+        monkeypatch.setattr("index.embedded.store._CACHED_BYTES", 0)
+        assert gallery.search(query, 40) == alone
+
+
 def test_an_image_without_a_name_passes_no_filter_by_name() -> None:
     known = Names()
     for name in ("a", "b"):
