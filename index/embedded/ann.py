@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from index.embedded.columns import RowFilter, is_among
 from index.embedded.library import faiss
-from index.embedded.segments import SPARE, Candidates, Coded, Flat, Segment
+from index.embedded.segments import SPARE, Candidates, Coded, Flat, Segment, contenders
 from index.scoring import best, cosine
 
 Fetch = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.float32]]]
@@ -173,10 +173,7 @@ def _certain(
 ) -> NDArray[np.int64]:
     """Ascending positions among which the ``k`` best surely are."""
     found = list(each(lambda part: _all_of(part, query, k), parts))
-    positions, scores, errors = _joined(found)
-    lower = scores - errors
-    bar = np.partition(lower, len(lower) - k)[-k]
-    return np.sort(positions[scores + errors >= bar])
+    return np.sort(contenders(Candidates(*_joined(found)), k).positions)
 
 
 def _likely(

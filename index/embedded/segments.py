@@ -164,14 +164,14 @@ class Coded:
         """Every image that may be among the ``k`` best of those ``allowed`` (n,)."""
         available = int(np.count_nonzero(allowed))
         if available <= _FEW:
-            return _contenders(self._scored(query, np.flatnonzero(allowed)), k)
+            return contenders(self._scored(query, np.flatnonzero(allowed)), k)
         fetch = k + 4 * SPARE
         while True:
             found, distances, slack = self._nearest(query, min(fetch, available), allowed)
             # An image nearer than this may be among the best, whatever its code hides.
             if fetch >= available or distances[-1] > distances[k - 1] + 2 * slack:
                 keep = distances <= distances[min(k, available) - 1] + 2 * slack
-                return _contenders(self._scored(query, found[keep]), k)
+                return contenders(self._scored(query, found[keep]), k)
             fetch *= _GROWTH
 
     def nearest(self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]) -> Candidates:
@@ -221,7 +221,7 @@ class Coded:
 Segment = Flat | Coded
 
 
-def _contenders(found: Candidates, k: int) -> Candidates:
+def contenders(found: Candidates, k: int) -> Candidates:
     """Those that may be among the ``k`` best of ``found``."""
     if len(found.scores) <= k:
         return found
