@@ -72,6 +72,27 @@ def peca(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
     return run
 
 
+@pytest.fixture
+def run(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line of `peca-client`: its exit code, and what it printed."""
+    from peca_client.__main__ import main
+
+    monkeypatch.setenv("PECA_URL", server.url)
+    monkeypatch.setenv("PECA_API_KEY", server.key)
+
+    def ended(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as left:
+            code = int(left.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return ended
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web_site.WebSite]:
     """A server with the encoder that ships, and six people before four cameras."""

@@ -12,27 +12,10 @@ from client_site import Server, picture, write_pictures
 from PIL import ExifTags, Image
 
 from peca_client import PecaClient
-from peca_client.__main__ import main
 from peca_client.commands.tables import print_table
 
 Run = Callable[..., tuple[int, str, str]]
 CAMERA = "commands"
-
-
-@pytest.fixture
-def run(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("PECA_URL", server.url)
-    monkeypatch.setenv("PECA_API_KEY", server.key)
-
-    def ended(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return ended
 
 
 def test_from_files_to_what_a_search_finds(run: Run, tmp_path: Path) -> None:

@@ -13,25 +13,8 @@ import pytest
 from client_site import NIGHT, REPOSITORY, Server, free_port, picture, serve_at, start_again, start_server
 
 from peca_client import AuthenticationError, ConnectionFailed, ImageUpload, PecaClient
-from peca_client.__main__ import main
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("PECA_URL", server.url)
-    monkeypatch.setenv("PECA_API_KEY", server.key)
-
-    def ended(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            code = int(left.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return ended
 
 
 @pytest.fixture
