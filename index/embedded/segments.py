@@ -153,6 +153,7 @@ class Coded:
             packed.orig_invlists = lists
             packed.reconstruct_orig_invlists()
             packed.orig_invlists = None
+        lists.this.own(True)  # the assignment gave it away, and nothing else would free it
         codes: NDArray[np.uint8] = faiss.rev_swig_ptr(lists.get_codes(0), packed.ntotal * packed.code_size)
         return codes.reshape(packed.ntotal, packed.code_size).copy()
 

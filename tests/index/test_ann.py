@@ -1,5 +1,6 @@
 """The planner and the codes behind it: exact where it says so, near enough elsewhere, right at all times."""
 
+import mmap
 import tempfile
 import threading
 import time
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from index.embedded.ann import Limits, Plan, plan
 from index.embedded.codec import Codec
-from index.embedded.columns import Names
+from index.embedded.columns import COLUMNS, Names
 from index.embedded.engine import EmbeddedGallery
+from index.embedded.segments import Coded
 from index.gallery import Gallery, open_gallery
 from index.records import ANY, Hit, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality, l2_normalise
@@ -154,6 +156,24 @@ def test_scalar_codes_hide_no_more_than_they_say() -> None:
     codes, error = codec.scalar(rows)
     restored = (codes.astype(np.float64) - 128) / codec.scale
     assert 0 < np.linalg.norm(rows - restored, axis=1).max() <= error + 1e-6
+
+
+def test_unpacked_product_codes_leave_memory() -> None:
+    rows = l2_normalise(np.random.default_rng(0).standard_normal((20_000, 128)).astype(np.float32))
+    columns = np.zeros(len(rows), COLUMNS)
+    columns["position"] = np.arange(len(rows))
+    codec = Codec.learn(rows[:1000], 1000)
+    coded = Coded.encoded(columns, [rows], codec)
+    tier = len(codec.tiers) - 1
+    assert (coded.coarse(tier) == codec.tiers[tier].quantiser.compute_codes(rows)).all()
+    before = resident_mb()
+    for _ in range(100):
+        coded.coarse(tier)
+    assert resident_mb() - before < 10  # of 48 that were unpacked
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE / 1e6
 
 
 def test_what_is_removed_is_found_no_more_and_leaves_memory(tmp_path: Path) -> None:
