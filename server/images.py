@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from exporter.preprocess import FORMATS, open_image
-from index.files import make_folder, sync_folder, sync_folders, write_file
+from index.files import make_folder, sync_folder, write_files
 from index.images import DRAFTS_NAME, image_path, remove_drafts
 from server.errors import StorageUnavailable
 from server.settings import LARGEST_IMAGE_PIXELS
@@ -43,12 +43,8 @@ class ImageStore:
         Raises:
             StorageUnavailable: The disk refuses; some of them may be stored.
         """
-        paths = {image_id: self._path(image_id) for image_id in files}
         try:
-            for image_id, data in files.items():
-                make_folder(paths[image_id].parent)
-                write_file(paths[image_id], data, self._drafts)
-            sync_folders(path.parent for path in paths.values())
+            write_files({self._path(image_id): data for image_id, data in files.items()}, self._drafts)
         except OSError as error:
             raise StorageUnavailable(f"image files cannot be written under {self.folder}: {error}") from error
 

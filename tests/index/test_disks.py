@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from index.embedded.snapshot import take_snapshot
 from index.errors import GalleryUnavailable
+from index.files import write_files
 from index.gallery import Gallery, open_gallery
 from index.records import ImageRecord, Where
 from index.space import EmbeddingSpec, Modality
@@ -95,3 +96,12 @@ def test_a_disk_that_takes_no_write_is_told_and_loses_nothing(disk: Path) -> Non
     with closing(open_gallery(url, SPEC)) as gallery:
         assert found(gallery) == before
         assert gallery.remove(Where(image_ids=["0-1"])) == 1
+
+
+def test_a_full_disk_leaves_no_part_of_a_batch_of_files(disk: Path) -> None:
+    drafts = disk / "drafts"
+    drafts.mkdir()
+    write_files({disk / "a" / f"{n}": bytes(10_000) for n in range(20)}, drafts)
+    with pytest.raises(OSError, match="No space"):
+        write_files({disk / "b" / f"{n}": bytes(100_000) for n in range(40)}, drafts)
+    assert {path.parent.name for path in disk.rglob("*") if path.is_file()} == {"a"}
