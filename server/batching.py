@@ -1,10 +1,15 @@
-"""One encoder, many requests: what waits while it works is encoded together as soon as it is free."""
+"""One encoder, many requests: what waits while it works is encoded together as soon as it is free.
 
+Two batches are in the encoder at once, so that none of its processors stands still while one is gathered,
+given back, or waits for its slowest part.
+"""
+
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Condition, Thread
@@ -19,7 +24,8 @@ from server.errors import EncoderBusy, ServerStopping
 from server.metrics import BATCH_IMAGES, ENCODER_ERRORS, Stage, observe
 from server.patience import Patience, patience
 
-MAX_BATCH = 16
+MAX_BATCH = 8
+WORKERS = 2
 SEARCHED_LATELY_S = 2.0
 INGEST_SLICE_S = 0.004
 
@@ -46,28 +52,31 @@ _Waiting = tuple[_Job, int]
 
 
 class EncodingQueue:
-    """Encodes images for many threads with one worker thread; no timer, so a lone request never waits.
+    """Encodes images for many threads with a few of its own; no timer, so a lone request never waits.
 
-    A batch is of one lane, at most ``MAX_BATCH`` images. While people search, a batch of ingest is no
-    larger than the encoder does in about ``INGEST_SLICE_S``, since a search waits for the one at work.
+    A batch is of one lane, at most ``MAX_BATCH`` images. While people search, one worker at most is at
+    ingest, in batches no larger than the encoder does in about ``INGEST_SLICE_S``.
 
     Args:
-        encoder: Not closed here.
+        encoder: Safe to call from several threads; not closed here.
         max_waiting: Most images that are admitted to one lane at a time; a request that finds its lane
             empty always fits.
+        workers: Most batches in the encoder at once.
     """
 
-    def __init__(self, encoder: Encoder, max_waiting: int) -> None:
+    def __init__(self, encoder: Encoder, max_waiting: int, workers: int = WORKERS) -> None:
         self._encoder = encoder
         self._max_waiting = max_waiting
         self._lanes: dict[Lane, deque[_Waiting]] = {lane: deque() for lane in Lane}
         self._admitted = Counter[Lane]()
         self._changed = Condition()
         self._closed = False
-        self._searched_at = -SEARCHED_LATELY_S
+        self._searched_at = -math.inf
         self._image_s = 0.0
-        self._worker = Thread(target=self._work, name="peca-encoder", daemon=True)
-        self._worker.start()
+        self._ingesting = 0
+        self._workers = [Thread(target=self._work, name="peca-encoder", daemon=True) for _ in range(workers)]
+        for worker in self._workers:
+            worker.start()
 
     @property
     def image_hw(self) -> tuple[int, int]:
@@ -77,7 +86,7 @@ class EncodingQueue:
     @property
     def alive(self) -> bool:
         """Whether it takes work."""
-        return self._worker.is_alive() and not self._closed
+        return all(worker.is_alive() for worker in self._workers) and not self._closed
 
     def waiting(self) -> dict[Lane, int]:
         """How many images are admitted to each lane and not yet encoded."""
@@ -117,7 +126,7 @@ class EncodingQueue:
         with self._changed:
             self._check_open()
             self._lanes[lane].extend((job, position) for position in range(len(images)))
-            self._changed.notify()
+            self._changed.notify(-(-len(images) // MAX_BATCH))
         return job.done
 
     def encode(
@@ -143,35 +152,55 @@ class EncodingQueue:
             return result_of(self.submit(images, modality, lane))
 
     def close(self) -> None:
-        """Finish what waits, take no more, and end the worker."""
+        """Finish what waits, take no more, and end the workers."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._worker.join()
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
 
     def _check_open(self) -> None:
         if self._closed:
             raise ServerStopping("the server is stopping; ask again when it is back")
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            if wanted := [waiting for waiting in batch if _is_wanted(waiting[0])]:
-                self._encode(wanted)
+        while (taken := self._next_batch()) is not None:
+            lane, batch = taken
+            try:
+                if wanted := [waiting for waiting in batch if _is_wanted(waiting[0])]:
+                    self._encode(wanted)
+            finally:
+                with self._changed:
+                    self._ingesting -= lane is Lane.INGEST
 
-    def _next_batch(self) -> list[_Waiting]:
-        """The next images of the most urgent lane; none once the queue is closed and empty."""
+    def _next_batch(self) -> tuple[Lane, list[_Waiting]] | None:
+        """The next images of the most urgent lane; ``None`` once the queue is closed and nothing is left."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or any(self._lanes.values()))
-            lane = next((lane for lane, waiting in self._lanes.items() if waiting), Lane.SEARCH)
+            self._changed.wait_for(lambda: self._closed or self._open_lane())
+            lane = self._open_lane()
+            if lane is None:
+                return None
             waiting, most = self._lanes[lane], self._most(lane)
-            return [waiting.popleft() for _ in range(min(most, len(waiting)))]
+            self._ingesting += lane is Lane.INGEST
+            return lane, [waiting.popleft() for _ in range(min(most, len(waiting)))]
+
+    def _open_lane(self) -> Lane | None:
+        """The most urgent lane in which images wait that a further worker may take."""
+        if self._lanes[Lane.SEARCH]:
+            return Lane.SEARCH
+        if self._lanes[Lane.INGEST] and not (self._ingesting and self._is_searched()):
+            return Lane.INGEST
+        return None
+
+    def _is_searched(self) -> bool:
+        """Whether people searched just now, so that ingest has to leave them room."""
+        return time.monotonic() - self._searched_at < SEARCHED_LATELY_S
 
     def _most(self, lane: Lane) -> int:
         """How many images the next batch of ``lane`` may have."""
-        now = time.monotonic()
         if lane is Lane.SEARCH:
-            self._searched_at = now
-        elif self._image_s and now - self._searched_at < SEARCHED_LATELY_S:
+            self._searched_at = time.monotonic()
+        elif self._image_s and self._is_searched():
             return max(1, min(MAX_BATCH, int(INGEST_SLICE_S / self._image_s)))
         return MAX_BATCH
 
@@ -191,9 +220,13 @@ class EncodingQueue:
         observe(Stage.ENCODE, took)
         for (job, position), row in zip(batch, rows, strict=True):
             job.embeddings[position] = row
-            job.left -= 1
-            if job.left == 0 and not job.done.done():
-                observe(Stage.WAIT, began - job.submitted)
+        with self._changed:  # another worker may have the other images of a job
+            for job, _ in batch:
+                job.left -= 1
+            finished = {job for job, _ in batch if job.left == 0}
+        for job in finished:
+            observe(Stage.WAIT, began - job.submitted)
+            with suppress(InvalidStateError):
                 job.done.set_result(job.embeddings)
 
 
@@ -225,5 +258,5 @@ def _is_wanted(job: _Job) -> bool:
 
 
 def _fail(job: _Job, error: Exception) -> None:
-    if not job.done.done():
+    with suppress(InvalidStateError):  # it was told of another error before
         job.done.set_exception(error)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def images(count: int, mark: int) -> NDArray[np.uint8]:
 @pytest.fixture
 def held() -> Iterator[tuple[HeldEncoder, EncodingQueue, ThreadPoolExecutor]]:
     encoder = HeldEncoder()
-    queue = EncodingQueue(encoder, max_waiting=41)
+    queue = EncodingQueue(encoder, max_waiting=41, workers=1)
     with ThreadPoolExecutor(16) as callers:
         yield encoder, queue, callers
         encoder.go.release(100)
@@ -88,13 +89,40 @@ def test_while_people_search_ingest_goes_in_slices_of_a_few_milliseconds() -> No
 
     encoder = Slow()
     encoder.batches = []
-    queue = EncodingQueue(encoder, max_waiting=100)
+    queue = EncodingQueue(encoder, max_waiting=100, workers=1)
     queue.encode(images(20, 1), [Modality.VISIBLE] * 20, Lane.INGEST)
-    assert encoder.batches == [MAX_BATCH, 4]
+    assert encoder.batches == [MAX_BATCH, MAX_BATCH, 4]
     queue.encode(images(1, 2), [Modality.VISIBLE], Lane.SEARCH)
     queue.encode(images(20, 3), [Modality.VISIBLE] * 20, Lane.INGEST)
     queue.close()
-    assert encoder.batches[3:] == [1] * 20
+    assert encoder.batches[4:] == [1] * 20
+
+
+def test_two_batches_are_in_the_encoder_at_once_but_one_of_ingest_while_people_search() -> None:
+    class Busy(GreyPixelEncoder):
+        """Notes how many batches it has at once, at most."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.most, self.inside, self.counting = 0, 0, threading.Lock()
+
+        def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+            with self.counting:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+            time.sleep(0.02)
+            with self.counting:
+                self.inside -= 1
+            return super().encode(images, modality)
+
+    encoder = Busy()
+    with closing(EncodingQueue(encoder, max_waiting=100)) as queue:
+        queue.encode(images(40, 1), [Modality.VISIBLE] * 40, Lane.INGEST)
+        assert encoder.most == 2
+        queue.encode(images(1, 2), [Modality.VISIBLE], Lane.SEARCH)
+        encoder.most = 0
+        queue.encode(images(10, 3), [Modality.VISIBLE] * 10, Lane.INGEST)
+        assert encoder.most == 1
 
 
 def test_everyone_gets_their_own_rows() -> None:
