@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from rivals import ENGINES, Engine, Missing
 from site_of_people import FILTERS, K, Site, answers
 
+from index.gallery import Device
+
 TARGET = 0.99
 WARM = 10
 PACKAGES = ["numpy", "faiss-cpu", "hnswlib", "usearch", "lancedb", "milvus-lite", "pymilvus"]
@@ -216,7 +218,9 @@ def main() -> None:
     parser.add_argument("--timeout-s", type=int, default=1800, help="for each engine and site")
     parser.add_argument("--folder", type=Path, help="where galleries are built (default: a temporary folder)")
     parser.add_argument("--out", type=Path, help="also write OUT.md and OUT.json")
+    parser.add_argument("--device", default="cpu", choices=list(Device), help="what searches peca's gallery")
     options = parser.parse_args()
+    os.environ["PECA_DEVICE"] = options.device  # for the processes of the engines
     names = list(ENGINES) if "all" in options.engines else options.engines
     text, content = [machine(), ""], []
     for count in options.sizes:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from site_of_people import FILTERS, passing
 
-from index.gallery import Gallery, open_gallery
+from index.gallery import Device, Gallery, open_gallery
 from index.records import ANY, ImageRecord, Where
 from index.space import EmbeddingSpec
 
@@ -88,7 +88,8 @@ class Peca(Engine):
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)
-        self._gallery: Gallery = open_gallery(f"embedded:{folder}", EmbeddingSpec(dim, "benchmark"))
+        spec, device = EmbeddingSpec(dim, "benchmark"), Device(os.environ.get("PECA_DEVICE", "cpu"))
+        self._gallery: Gallery = open_gallery(f"embedded:{folder}", spec, device=device)
 
     def add(self, records: list[ImageRecord], rows: NDArray[np.float32]) -> None:
         """See ``Engine``."""

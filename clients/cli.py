@@ -21,6 +21,7 @@ from clients.plots import PlotFormat
 from clients.progress import progress_bar
 from clients.studies import Device, Form, Precision, Weights, in_form, studies_app
 from index.errors import InvalidInput, PecaError
+from index.gallery import Device as SearchDevice
 from index.protocols import MODES, Draws
 from index.space import Modality
 from training.datasets.presets import PRESETS, Preset
@@ -179,6 +180,10 @@ def serve(
             help="What runs the encoder: auto, cpu, openvino, cuda, onnx-tensorrt or tensorrt.",
         ),
     ] = None,
+    device: Annotated[
+        SearchDevice | None,
+        typer.Option(show_default="PECA_DEVICE or auto", help="What searches an embedded gallery."),
+    ] = None,
     tls_cert: Annotated[
         Path | None,
         typer.Option(show_default="PECA_TLS_CERT", help="PEM file of a certificate; serves HTTPS with it."),
@@ -207,6 +212,7 @@ def serve(
         "host": host,
         "port": port,
         "provider": provider,
+        "device": device,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
     }
@@ -429,6 +435,9 @@ def evaluate(
     through_index: Annotated[
         bool, typer.Option("--through-index", help="Also score what a compressed search finds.")
     ] = False,
+    device: Annotated[
+        SearchDevice, typer.Option(help="What searches for --through-index.")
+    ] = SearchDevice.AUTO,
     plots: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="Folder for the CMC curve and the distances, as plots."),
@@ -466,7 +475,7 @@ def evaluate(
         _refuse_beside_reports(context)
         report = evaluation.read_reports(reports)
     else:
-        with evaluation.stored_gallery(gallery) as opened:
+        with evaluation.stored_gallery(gallery, device if through_index else SearchDevice.CPU) as opened:
             report = evaluate_gallery(
                 opened,
                 protocol,
@@ -516,6 +525,7 @@ def _refuse_beside_reports(context: typer.Context) -> None:
         "draws",
         "rand_perm",
         "through_index",
+        "device",
         "rerank",
     ):
         source = context.get_parameter_source(name)

@@ -12,13 +12,13 @@ from clients.paper import PaperScores
 from index.distances import Distances
 from index.errors import GalleryUnavailable, InvalidInput
 from index.evaluation import EvaluationReport, combine_reports
-from index.gallery import Gallery, open_gallery, stored_spec
+from index.gallery import Device, Gallery, open_gallery, stored_spec
 from index.through_index import DEPTH
 
 
 @contextmanager
-def stored_gallery(url: str) -> Iterator[Gallery]:
-    """The gallery at ``url``, read-only, closed when the block ends.
+def stored_gallery(url: str, device: Device = Device.CPU) -> Iterator[Gallery]:
+    """The gallery at ``url``, read-only, searched by ``device``, closed when the block ends.
 
     Raises:
         GalleryUnavailable: There is none, or it cannot be read.
@@ -29,7 +29,7 @@ def stored_gallery(url: str) -> Iterator[Gallery]:
         raise GalleryUnavailable(
             f"there is no gallery at {url} yet; fill one with `peca serve` and `peca ingest`"
         )
-    with closing(open_gallery(url, spec, read_only=True)) as gallery:
+    with closing(open_gallery(url, spec, read_only=True, device=device)) as gallery:
         yield gallery
 
 

@@ -32,6 +32,10 @@ class UnknownCamera(InvalidInput):
     """A filter names cameras that the gallery has never seen."""
 
 
+class DeviceUnfit(InvalidInput):
+    """The device that was asked to search a gallery is not here, or cannot be used."""
+
+
 class EncoderMismatch(PecaError):
     """Vectors of one encoder were offered to a gallery of another."""
 

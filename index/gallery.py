@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +16,14 @@ from index.errors import EncoderMismatch, GalleryUnavailable, InvalidInput
 from index.generations import current_folder
 from index.records import ANY, CameraSummary, Hit, ImageRecord, Where, as_utc
 from index.space import EmbeddingSpec, l2_normalise
+
+
+class Device(StrEnum):
+    """What searches an embedded gallery: ``auto`` is a GPU where one can be used, else the processor."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +126,9 @@ class Gallery(Protocol):
         ...
 
 
-def open_gallery(url: str, spec: EmbeddingSpec, *, read_only: bool = False) -> Gallery:
+def open_gallery(
+    url: str, spec: EmbeddingSpec, *, read_only: bool = False, device: Device = Device.CPU
+) -> Gallery:
     """Open the gallery at ``url``, or begin one there.
 
     Args:
@@ -126,9 +137,11 @@ def open_gallery(url: str, spec: EmbeddingSpec, *, read_only: bool = False) -> G
         spec: What the encoder in use makes.
         read_only: Open beside a running writer and see the gallery as it was at that moment; ``add``
             and ``remove`` are refused.
+        device: What searches an embedded gallery once it is large; the other engines take no notice.
 
     Raises:
-        InvalidInput: ``url`` names no engine, or the engine needs another form of address.
+        InvalidInput: ``url`` names no engine, or the engine needs another form of address;
+            ``DeviceUnfit`` where ``cuda`` is asked for and cannot be used.
         EncoderMismatch: The gallery holds vectors of another encoder or length.
         GalleryUnavailable: It cannot be read or written, another process writes it, or ``read_only``
             was asked where no gallery is; ``GalleryUnreachable`` where its server does not answer.
@@ -141,13 +154,14 @@ def open_gallery(url: str, spec: EmbeddingSpec, *, read_only: bool = False) -> G
         return MilvusGallery(MilvusAddress.parse(url), spec, read_only=read_only)
     folder = embedded_folder(url)
     if folder is not None:
+        from index.embedded.device import accelerator
         from index.embedded.engine import EmbeddedGallery
 
-        opened = EmbeddedGallery(folder, spec, read_only=read_only)
+        opened = EmbeddedGallery(folder, spec, read_only=read_only, device=accelerator(device))
         if embedded_folder(url) != folder:
             # It was switched to another generation in this very moment.
             opened.close()
-            return open_gallery(url, spec, read_only=read_only)
+            return open_gallery(url, spec, read_only=read_only, device=device)
         return opened
     if read_only:
         raise GalleryUnavailable(

@@ -101,11 +101,11 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
     """
     check_installation()
     check_certificate(settings)
+    configure_logs(settings.log_form, settings.log_level)
     # Before a key is made, whose one showing would be lost with a start that fails.
     with _listening(settings.host, settings.port) as listener, opened(settings, encoder) as parts:
         _check_reach(settings.host, parts)
         app = _build(settings, lambda: nullcontext(parts))
-        configure_logs(settings.log_form, settings.log_level)
         share_processors()
         config = uvicorn.Config(
             app,

@@ -25,8 +25,8 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-# They would tell addresses of webhooks, or each byte of a form.
-_QUIET = ("httpx", "httpcore", "python_multipart", "PIL")
+# They would tell addresses of webhooks, each byte of a form, or which builds of a library are not there.
+_QUIET = ("httpx", "httpcore", "python_multipart", "PIL", "faiss")
 
 
 def _without_colours(_: object, __: str, event: EventDict) -> EventDict:

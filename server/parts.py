@@ -80,7 +80,9 @@ def opened(
     with ExitStack() as stack:
         current = CurrentEncoder(encoder or _load_encoder(settings), partial(_load_encoder, settings))
         if gallery is None:
-            gallery = stack.enter_context(closing(open_gallery(settings.gallery, current.spec)))
+            gallery = stack.enter_context(
+                closing(open_gallery(settings.gallery, current.spec, device=settings.device))
+            )
         check_spec(gallery.spec, current.spec)
         audit = stack.enter_context(closing(AuditLog(folder)))
         watch_store = stack.enter_context(closing(WatchStore(folder)))

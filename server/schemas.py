@@ -68,6 +68,8 @@ CameraId = Annotated[str, Field(pattern=CAMERA_ID_PATTERN)]
 Label = Annotated[str, Field(max_length=200, pattern=LINE_PATTERN)]
 Name = Annotated[str, Field(max_length=200, pattern=NAME_PATTERN)]
 Note = Annotated[str, Field(max_length=1000, pattern=LINE_PATTERN)]
+BLANK_IS_ABSENT = AfterValidator(lambda text: text if text and text.strip() else None)
+"""Of an optional text: one of blanks alone says nothing, and is taken as not given."""
 
 
 class Problem(BaseModel):
@@ -376,6 +378,7 @@ class Version(BaseModel):
     encoder: str = Field(description="Fingerprint of the encoder bundle.")
     provider: str = Field(description="What runs the encoder.")
     gallery: str = Field(description="The gallery's engine.")
+    device: str | None = Field(description="What searches an embedded gallery: `cpu`, or a GPU by its name.")
 
 
 def validation_errors(errors: list[Any]) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from index.gallery import Device
 from server.logs import LogForm, LogLevel
 
 LARGEST_IMAGE_PIXELS = 80_000_000
@@ -21,6 +22,7 @@ class Settings(BaseSettings):
         gallery: Address of the gallery.
         encoder: Folder of the encoder bundle; the one that ships where not given.
         provider: What runs the encoder: ``auto``, or a provider of ``exporter.providers``.
+        device: What searches an embedded gallery: ``auto``, ``cpu`` or ``cuda``.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         data_dir: Folder of image files, keys and audit log; see ``data_folder``.
@@ -60,6 +62,7 @@ class Settings(BaseSettings):
     gallery: str = "embedded:peca-data"
     encoder: Path | None = None
     provider: str = "auto"
+    device: Device = Device.AUTO
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     data_dir: Path | None = None

@@ -205,6 +205,8 @@ def _first_look(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:
     segment, least = part.segment, _least(k)
     if isinstance(segment, Flat):
         return _all_of(part, query, k)
+    if (found := segment.by_device(query, k + SPARE, part.allowed)) is not None:
+        return found
     tiers, passing = segment.codec.tiers, part.count / len(part.allowed)
     if part.count <= least or passing <= _FEW * tiers[-1].code_bytes / len(query):
         return segment.nearest(query, k + SPARE, part.allowed)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from index.embedded.ann import ImageGone, Limits, one_thread, search
 from index.embedded.columns import RowFilter
+from index.embedded.device import Accelerator
 from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import drop_index_file, read_index_file, write_index_file
 from index.embedded.store import Store, microseconds
@@ -42,6 +43,10 @@ class EmbeddedGallery:
         spec: Of the encoder in use.
         read_only: Open beside a running writer, and see the gallery as it was at that moment.
         limits: From which sizes on the vectors are held as codes, and searched as such.
+        device: Searches the codes; ``None`` is the processor.
+
+    Attributes:
+        device: What searches the codes, as it is told to people.
 
     Raises:
         EncoderMismatch: The gallery holds vectors of another encoder.
@@ -50,9 +55,16 @@ class EmbeddedGallery:
     """
 
     def __init__(
-        self, folder: Path, spec: EmbeddingSpec, *, read_only: bool = False, limits: Limits | None = None
+        self,
+        folder: Path,
+        spec: EmbeddingSpec,
+        *,
+        read_only: bool = False,
+        limits: Limits | None = None,
+        device: Accelerator | None = None,
     ) -> None:
         self.spec = spec
+        self.device = "cpu" if device is None else device.name
         self._folder = folder
         self._closed = False
         self._saving = Lock()
@@ -62,7 +74,7 @@ class EmbeddedGallery:
         self._read_only = read_only
         self._store = Store(folder, spec, read_only=read_only)
         with self._closing_on_failure():
-            self._index = GrowingIndex(spec.dim, self._store.rows, limits or Limits())
+            self._index = GrowingIndex(spec.dim, self._store.rows, limits or Limits(), device)
             self._unsaved = self._load()
         self._builder = Thread(target=self._build, name="peca-index", daemon=True)
         if not read_only:

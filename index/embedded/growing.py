@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from index.embedded.ann import Fetch, Limits, View
 from index.embedded.codec import SAMPLE, Codec
 from index.embedded.columns import Columns, Described, Vocabulary, is_among
+from index.embedded.device import Accelerator
 from index.embedded.segments import Coded, Flat
 
 _RELEARN = 4
@@ -25,6 +26,7 @@ class GrowingIndex:
         dim: Length D of a vector.
         fetch: Gives the durable vectors.
         limits: When what is done.
+        device: Holds the coded images too.
 
     Attributes:
         vocabulary: The names that the columns hold as numbers.
@@ -33,12 +35,13 @@ class GrowingIndex:
         stopping: Set to end the present step early; ``step`` is then called no more.
     """
 
-    def __init__(self, dim: int, fetch: Fetch, limits: Limits) -> None:
+    def __init__(self, dim: int, fetch: Fetch, limits: Limits, device: Accelerator | None = None) -> None:
         self.vocabulary = Vocabulary()
         self.limits = limits
         self.stopping = False
         self._dim = dim
         self._fetch = fetch
+        self._device = device
         self._changing = Lock()
         self.codec: Codec | None = None
         self._view = View((), Flat.empty(dim))
@@ -51,7 +54,7 @@ class GrowingIndex:
     def take(self, view: View, vocabulary: Vocabulary) -> None:
         """Hold what was written to a file in the place of nothing."""
         self.vocabulary = vocabulary
-        self._view = view
+        self._view = replace(view, coded=tuple(part.on(self._device) for part in view.coded))
         self.codec = max((part.codec for part in view.coded), key=lambda codec: codec.seen, default=None)
 
     def append(self, images: Sequence[Described], rows: NDArray[np.float32]) -> None:
@@ -96,7 +99,7 @@ class GrowingIndex:
             return False
         if self.codec is None:
             self.codec = Codec.learn(_evenly(rows, SAMPLE), len(rows))
-        new = Coded.encoded(columns, _batches(rows), self.codec)
+        new = Coded.encoded(columns, _batches(rows), self.codec).on(self._device)
         with self._changing:
             flat = self._view.flat
             sealed = flat.columns["position"] <= columns["position"][-1]
@@ -162,6 +165,7 @@ class GrowingIndex:
 
     def _swap(self, first: int, count: int, new: Coded | None) -> None:
         """Put ``new`` in the place of ``count`` segments, without what was removed meanwhile."""
+        new = None if new is None else new.on(self._device)
         with self._changing:
             coded = self._view.coded
             old = coded[first : first + count]

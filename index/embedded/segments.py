@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from index.embedded.codec import ZERO, Codec
 from index.embedded.columns import COLUMNS, Columns, is_among
+from index.embedded.device import ROUNDING, Accelerator, Held
 from index.embedded.library import faiss
 
 SPARE = 32
@@ -21,6 +22,7 @@ SPARE = 32
 
 _GROWTH = 4
 _FEW = 256
+_GENEROUS = 1.5
 _AT_ONCE = 1024
 _BITS_AT_ONCE = 32
 _NOWHERE = -np.inf
@@ -96,6 +98,7 @@ class Coded:
         fine: FAISS's index of the scalar codes.
         error: The longest way from a vector to what its scalar code stands for.
         quick: FAISS's index of each tier.
+        held: The same images on a device; ``None`` where the processor has them alone.
     """
 
     columns: Columns
@@ -104,6 +107,7 @@ class Coded:
     fine: Any
     error: float
     quick: tuple[Any, ...]
+    held: Held | None = None
 
     @classmethod
     def of(
@@ -157,6 +161,10 @@ class Coded:
         codes: NDArray[np.uint8] = faiss.rev_swig_ptr(lists.get_codes(0), packed.ntotal * packed.code_size)
         return codes.reshape(packed.ntotal, packed.code_size).copy()
 
+    def on(self, device: Accelerator | None) -> Self:
+        """The same, held by ``device`` too, where there is one and it has the room."""
+        return self if device is None else replace(self, held=device.hold(scalar_codes(self.fine)))
+
     def without(self, positions: NDArray[np.int64]) -> Self:
         """The same without the images at these ascending positions."""
         return replace(self, alive=self.alive & ~is_among(self.columns["position"], positions))
@@ -166,6 +174,8 @@ class Coded:
         available = int(np.count_nonzero(allowed))
         if available <= _FEW:
             return contenders(self._scored(query, np.flatnonzero(allowed)), k)
+        if (sure := self._sure_by_device(query, k, allowed)) is not None:
+            return sure
         fetch = k + 4 * SPARE
         while True:
             found, distances, slack = self._nearest(query, min(fetch, available), allowed)
@@ -181,6 +191,38 @@ class Coded:
         if len(rows) > max(_FEW, count):
             rows, _, _ = self._nearest(query, count, allowed)
         return self._scored(query, rows)
+
+    def by_device(
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]
+    ) -> Candidates | None:
+        """``nearest`` by the device; ``None`` where none holds these images, or it does not find enough."""
+        available = int(np.count_nonzero(allowed))
+        sought = min(count, available)
+        fetch = _to_find(sought, available, len(allowed))
+        if self.held is None or fetch > self.held.device.most:
+            return None
+        rows, _ = self.held.nearest(query, fetch)
+        passing = rows[allowed[rows]]
+        return self._scored(query, passing[:count]) if len(passing) >= sought else None
+
+    def _sure_by_device(
+        self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]
+    ) -> Candidates | None:
+        """``candidates`` by the device; ``None`` where none holds these images, or it cannot be sure."""
+        most = 0 if self.held is None else min(len(allowed), self.held.device.most)
+        if self.held is None or _to_find(k, int(np.count_nonzero(allowed)), len(allowed)) > most:
+            return None
+        rows, products = self.held.nearest(query, most)
+        scores = products / np.float32(self.codec.scale)
+        slack = self.error + ROUNDING + rounding(self.codec.dim)
+        passing = allowed[rows]
+        kept, all_seen = scores[passing], len(rows) == len(allowed)
+        if len(kept) < k and not all_seen:
+            return None
+        bar = float(kept[min(k, len(kept)) - 1]) - 2 * slack
+        if scores[-1] >= bar and not all_seen:
+            return None
+        return contenders(self._scored(query, rows[passing & (scores >= bar)]), k)
 
     def likely(
         self, query: NDArray[np.float32], k: int, tier: int, depth: int, allowed: NDArray[np.bool_] | None
@@ -220,6 +262,11 @@ class Coded:
 
 
 Segment = Flat | Coded
+
+
+def _to_find(sought: int, available: int, rows: int) -> int:
+    """How many of so many rows are looked at to find ``sought`` of the ``available``, as a rule."""
+    return min(rows, int(_GENEROUS * sought * rows / max(available, 1)) + SPARE)
 
 
 def contenders(found: Candidates, k: int) -> Candidates:

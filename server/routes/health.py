@@ -35,6 +35,7 @@ def what_runs(parts: OpenParts) -> Version:
         encoder=parts.encoder.spec.encoder,
         provider=parts.encoder.provider,
         gallery=parts.settings.gallery.partition(":")[0],
+        device=parts.catalogue.device,
     )
 
 

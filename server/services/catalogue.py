@@ -31,6 +31,7 @@ class Catalogue:
 
     def __init__(self, gallery: Gallery, images: ImageStore, watching: Watching) -> None:
         self._gallery = gallery
+        self.device: str | None = getattr(gallery, "device", None)
         self._images = images
         self._watching = watching
         self._writing = Lock()

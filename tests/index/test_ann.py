@@ -1,6 +1,7 @@
 """The planner and the codes behind it: exact where it says so, near enough elsewhere, right at all times."""
 
 import mmap
+import re
 import tempfile
 import threading
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +21,12 @@ from numpy.typing import NDArray
 from index.embedded.ann import Limits, Plan, plan
 from index.embedded.codec import Codec
 from index.embedded.columns import COLUMNS, Names
+from index.embedded.device import Accelerator, Held, accelerator
 from index.embedded.engine import EmbeddedGallery
+from index.embedded.library import faiss
 from index.embedded.segments import Coded
-from index.gallery import Gallery, open_gallery
+from index.errors import DeviceUnfit
+from index.gallery import Device, Gallery, open_gallery
 from index.records import ANY, Hit, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality, l2_normalise
 
@@ -30,6 +35,38 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 # Coded from 64 images on, in segments of at most 512, so that a small gallery has all that a large one has.
 TINY = Limits(flat=64 * SPEC.dim, seal=64 * SPEC.dim, segment=512, exact=0)
 EXACT = Limits(flat=64 * SPEC.dim, seal=64 * SPEC.dim, segment=512, exact=1 << 40)
+
+
+MakeDevice = Callable[[], Accelerator | None]
+
+
+class HalfFlat:
+    """FAISS's index of a GPU as it stands on a processor: rows and queries in half precision."""
+
+    def __init__(self, dim: int) -> None:
+        self._index = faiss.IndexScalarQuantizer(
+            dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        )
+        self.add = self._index.add
+
+    def search(
+        self, queries: NDArray[np.float32], count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        products, rows = self._index.search(queries.astype(np.float16).astype(np.float32), count)
+        return products, rows
+
+
+def stand_in() -> Accelerator:
+    """One that gives few rows at a time, so that there are searches that it cannot answer."""
+    return Accelerator("a stand-in", HalfFlat, most=200)
+
+
+EVERY_DEVICE = [
+    pytest.param(lambda: None, id="processor"),
+    pytest.param(stand_in, id="stand-in for a GPU"),
+    pytest.param(lambda: accelerator(Device.CUDA), id="GPU", marks=pytest.mark.gpu),
+]
+DEVICES = pytest.mark.parametrize("device", EVERY_DEVICE)
 
 
 def people(numbers: range) -> tuple[list[ImageRecord], NDArray[np.float32]]:
@@ -62,9 +99,11 @@ def settled(gallery: EmbeddedGallery) -> EmbeddedGallery:
     return gallery
 
 
-def filled(folder: Path, count: int, limits: Limits = TINY) -> EmbeddedGallery:
+def filled(
+    folder: Path, count: int, limits: Limits = TINY, device: Accelerator | None = None
+) -> EmbeddedGallery:
     """A gallery of so many images, most of them coded."""
-    gallery = EmbeddedGallery(folder, SPEC, limits=limits)
+    gallery = EmbeddedGallery(folder, SPEC, limits=limits, device=device)
     for start in range(0, count, 250):
         gallery.add(*people(range(start, min(start + 250, count))))
     return settled(gallery)
@@ -74,11 +113,13 @@ def names(hits: list[Hit]) -> list[str]:
     return [hit.record.image_id for hit in hits]
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedGallery, Gallery]]:
-    """A coded gallery of 3,000 images, and the oracle."""
+@pytest.fixture(scope="module", params=EVERY_DEVICE)
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[EmbeddedGallery, Gallery]]:
+    """A coded gallery of 3,000 images, on each device, and the oracle."""
     with (
-        closing(filled(tmp_path_factory.mktemp("pair"), 3000)) as coded,
+        closing(filled(tmp_path_factory.mktemp("pair"), 3000, device=request.param())) as coded,
         closing(open_gallery("memory:", SPEC)) as oracle,
     ):
         for start in range(0, 3000, 250):
@@ -303,6 +344,77 @@ def test_several_readers_give_what_one_gives(tmp_path: Path, monkeypatch: pytest
         assert gallery.search(query, 40) == alone
 
 
+def test_a_device_answers_and_goes_on_answering_as_the_gallery_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+    nearest = Held.nearest
+
+    def watched(
+        held: Held, query: NDArray[np.float32], count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        asked.append(count)
+        return nearest(held, query, count)
+
+    monkeypatch.setattr(Held, "nearest", watched)
+    device = stand_in()
+    with closing(filled(tmp_path, 1000, device=device)) as gallery:
+        for change in (
+            lambda: None,
+            lambda: gallery.remove(Where(camera_ids=["cam1", "cam2", "cam3"])),
+            lambda: gallery.add(*people(range(1000, 1400))),
+        ):
+            change()
+            parts = settled(gallery)._index.view.coded
+            asked.clear()
+            gallery.search(people(range(9000, 9001))[1], 5)
+            assert len(asked) == len(parts) > 0
+    with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY, device=device)) as gallery:
+        asked.clear()
+        gallery.search(people(range(9000, 9001))[1], 5, exact=True)
+        assert asked
+
+
+def test_a_device_without_room_leaves_images_to_the_processor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(HalfFlat):
+        def __init__(self, dim: int) -> None:
+            super().__init__(dim)
+            self.add = self.refuse
+
+        def refuse(self, rows: NDArray[np.float32]) -> None:
+            raise RuntimeError(f"cudaMalloc error out of memory, {len(rows)} rows")
+
+    with (
+        closing(filled(tmp_path, 1000, device=Accelerator("a small GPU", Full))) as gallery,
+        closing(open_gallery("memory:", SPEC)) as oracle,
+    ):
+        for start in range(0, 1000, 250):
+            oracle.add(*people(range(start, start + 250)))
+        query = people(range(9000, 9003))[1]
+        assert gallery.search(query, 20, exact=True) == oracle.search(query, 20)
+    assert "a small GPU takes no further" in caplog.text
+    assert "out of memory" in caplog.text
+
+
+def test_without_a_gpu_the_processor_searches_and_the_log_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for build, why in (
+        (SimpleNamespace(), "built for the processor; install the extra [gpu]"),
+        (SimpleNamespace(StandardGpuResources=object, get_num_gpus=lambda: 0), "finds no NVIDIA GPU"),
+    ):
+        monkeypatch.setattr("index.embedded.device.faiss", build)
+        caplog.clear()
+        with caplog.at_level("INFO", "index.embedded.device"):
+            assert accelerator(Device.AUTO) is None
+        assert why in caplog.text
+        with pytest.raises(DeviceUnfit, match=r"'cuda' cannot be used: .*" + re.escape(why)):
+            accelerator(Device.CUDA)
+        assert accelerator(Device.CPU) is None
+
+
 def test_an_image_without_a_name_passes_no_filter_by_name() -> None:
     known = Names()
     for name in ("a", "b"):
@@ -314,13 +426,17 @@ def test_an_image_without_a_name_passes_no_filter_by_name() -> None:
 class Growing(RuleBasedStateMachine):
     """Random calls on a coded gallery and on the oracle."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, device: Accelerator | None) -> None:
         super().__init__()
         self._limits = limits
+        self._device = device
         self._next = 0
         self._folder = tempfile.TemporaryDirectory()
         self._oracle = open_gallery("memory:", SPEC)
-        self._coded = EmbeddedGallery(Path(self._folder.name), SPEC, limits=limits)
+        self._coded = self._opened()
+
+    def _opened(self) -> EmbeddedGallery:
+        return EmbeddedGallery(Path(self._folder.name), SPEC, limits=self._limits, device=self._device)
 
     @rule(count=st.integers(40, 160))
     def add(self, count: int) -> None:
@@ -351,7 +467,7 @@ class Growing(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self._coded.close()
-        self._coded = EmbeddedGallery(Path(self._folder.name), SPEC, limits=self._limits)
+        self._coded = self._opened()
 
     def teardown(self) -> None:
         self._coded.close()
@@ -363,8 +479,11 @@ class Growing(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     "sequences", [4, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
 )
-def test_random_calls_are_answered_as_by_the_oracle(limits: Limits, sequences: int) -> None:
-    machine: Callable[[], Growing] = lambda: Growing(limits)  # noqa: E731
+@DEVICES
+def test_random_calls_are_answered_as_by_the_oracle(
+    limits: Limits, sequences: int, device: MakeDevice
+) -> None:
+    machine: Callable[[], Growing] = lambda: Growing(limits, device())  # noqa: E731
     run_state_machine_as_test(
         machine,
         settings=settings(

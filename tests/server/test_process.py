@@ -27,7 +27,10 @@ def test_the_first_start_prints_one_key_and_the_next_none(launch: Callable[[], P
     assert key is not None
     assert key.startswith("peca_")
     assert len([line for line in first.lines if key in line]) == 1
-    assert first.site(key).http.get("/version").json()["gallery"] == "embedded"
+    told = first.site(key).http.get("/version").json()
+    assert (told["gallery"], told["device"]) == ("embedded", "cpu")
+    assert "galleries are searched by the processor: " in first.log.read_text()
+    assert "faiss.loader" not in first.log.read_text()
     assert first.end(signal.SIGTERM) == 0
     second = launch()
     assert second.key is None
