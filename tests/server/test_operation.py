@@ -16,6 +16,7 @@ from server_site import Process, Site, about, picture
 from exporter.runtime import GreyPixelEncoder
 from index.space import Modality
 from server.access import Role
+from server.batching import WORKERS
 
 
 class SlowEncoder(GreyPixelEncoder):
@@ -40,9 +41,10 @@ class HeldEncoder(SlowEncoder):
     def __init__(self) -> None:
         super().__init__(0)
         self.go = threading.Event()
+        self.inside = threading.Semaphore(0)
 
     def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
-        self.entered.set()
+        self.inside.release()
         assert self.go.wait(60)
         return super().encode(images, modality)
 
@@ -158,9 +160,10 @@ def test_the_work_of_clients_that_left_is_dropped(
     caplog.set_level(logging.INFO, logger="peca.requests")
     encoder = HeldEncoder()
     site = start(encoder)
-    first = threading.Thread(target=site.search, args=(picture(0),))
-    first.start()
-    assert encoder.entered.wait(30)
+    first = [threading.Thread(target=site.search, args=(picture(0),)) for _ in range(WORKERS)]
+    for thread in first:
+        thread.start()
+        assert encoder.inside.acquire(timeout=30)
     for _ in range(4):
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(
@@ -172,9 +175,10 @@ def test_the_work_of_clients_that_left_is_dropped(
             )
     time.sleep(0.5)
     encoder.go.set()
-    first.join()
+    for thread in first:
+        thread.join()
     assert site.search(picture(2)).status_code == 200
-    assert encoder.encoded == 2, "images of clients that left were encoded"
+    assert encoder.encoded == WORKERS + 1, "images of clients that left were encoded"
     assert [getattr(record, "status", None) for record in caplog.records].count(499) == 4
 
 
