@@ -218,6 +218,7 @@ def test_describe_refuses_another_tree(peca: Peca, tmp_path: Path) -> None:
 def test_serve_says_which_setting_is_wrong(
     peca: Peca, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("server.app.configure_logs", lambda *_: None)  # they are this process's too
     code, _, err = peca(
         "serve", "--gallery", f"embedded:{tmp_path / 'g'}", "--encoder", tmp_path / "no-bundle"
     )

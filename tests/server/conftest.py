@@ -1,5 +1,6 @@
 """A small site for the tests of the server; its pictures and calls stand in server_site."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -16,6 +17,17 @@ from server.app import create_app
 from server.keyring import KeyRing
 from server.keys import open_keys
 from server.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A server that is started in this process has its logs written anew, to the output of one test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture
