@@ -197,7 +197,9 @@ class VerdictGiven(BaseModel):
 
     image_id: ImageId = Field(description="One that the search showed.")
     verdict: Verdict
-    note: Note | None = Field(default=None, description="Why, for whoever reads the audit log.")
+    note: Annotated[Note | None, BLANK_IS_ABSENT] = Field(
+        default=None, description="Why, for whoever reads the audit log."
+    )
 
 
 class VerdictRecord(BaseModel):

@@ -14,7 +14,16 @@ from server.parts import OpenParts
 from server.routes.filters import names_in
 from server.routes.forms import described, form_of
 from server.routes.links import thumbnail_url
-from server.schemas import Found, GroupBy, Instant, QueryLight, QueryModality, SearchAnswer, Timings
+from server.schemas import (
+    BLANK_IS_ABSENT,
+    Found,
+    GroupBy,
+    Instant,
+    QueryLight,
+    QueryModality,
+    SearchAnswer,
+    Timings,
+)
 from server.services.query_images import MAX_QUERY_IMAGES
 from server.services.search import Query, Result
 
@@ -46,8 +55,12 @@ class SearchFields(BaseModel):
         False, description="Order the best 200 by the neighbours that they share with the query."
     )
     exact: bool = Field(False, description="Compare with every image, whatever index there is.")
-    case: str | None = Field(None, max_length=200, description=f"For the audit log. {_REQUIRED}")
-    reason: str | None = Field(None, max_length=1000, description=f"For the audit log. {_REQUIRED}")
+    case: Annotated[Annotated[str, Field(max_length=200)] | None, BLANK_IS_ABSENT] = Field(
+        None, description=f"For the audit log. {_REQUIRED}"
+    )
+    reason: Annotated[Annotated[str, Field(max_length=1000)] | None, BLANK_IS_ABSENT] = Field(
+        None, description=f"For the audit log. {_REQUIRED}"
+    )
 
     def query(self, caller: Caller) -> Query:
         """What is asked of the search.

@@ -12,7 +12,7 @@ from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
 from server.routes.filters import names_in
 from server.routes.forms import only_fields
-from server.schemas import CURSOR_PATTERN, Instant, Label, Name, Note, QueryModality
+from server.schemas import BLANK_IS_ABSENT, CURSOR_PATTERN, Instant, Label, Name, Note, QueryModality
 from server.services.query_images import MAX_QUERY_IMAGES
 from server.services.watchlists import Wanted
 from server.watchlists import Delivery, WatchHit
@@ -129,8 +129,12 @@ def wanted(
         list[str] | None,
         Form(description="Only images of these cameras. Repeat the field or put commas between."),
     ] = None,
-    case: Annotated[Label | None, Form(description=f"For the audit log. {_REQUIRED}")] = None,
-    reason: Annotated[Note | None, Form(description=f"For the audit log. {_REQUIRED}")] = None,
+    case: Annotated[
+        Label | None, BLANK_IS_ABSENT, Form(description=f"For the audit log. {_REQUIRED}")
+    ] = None,
+    reason: Annotated[
+        Note | None, BLANK_IS_ABSENT, Form(description=f"For the audit log. {_REQUIRED}")
+    ] = None,
     expires_at: Annotated[
         Instant | None,
         Form(description="ISO 8601 with zone; as late as `max_watchlist_days` lets it where not given."),

@@ -11,11 +11,13 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from server.access import Caller
 from server.chain import Record
+from server.clean_copy import clean_copy
 from server.errors import ImageUnknown
 from server.images import suffix, thumbnail
 from server.services.catalogue import Catalogue
 from server.services.report import report_html
 from server.services.review import Review
+from server.settings import LARGEST_IMAGE_PIXELS
 
 _MEMORY_BYTES = 16 << 20
 
@@ -100,4 +102,6 @@ class Export:
             self._catalogue.get(image_id, caller.holder)
         except ImageUnknown:
             return None
-        return self._catalogue.file(image_id)
+        data = self._catalogue.file(image_id)
+        # Files that versions before the cleaning at ingest stored tell their place and owner.
+        return None if data is None else clean_copy(data, max_pixels=LARGEST_IMAGE_PIXELS)

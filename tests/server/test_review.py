@@ -113,6 +113,22 @@ def test_a_case_is_asked_where_the_setting_says_so(
     assert site.search(picture(0), case="17", reason="lost").status_code == 200
 
 
+def test_a_case_of_blanks_is_none(site: Site, settings: Settings) -> None:
+    blank = {"case": "  ", "reason": " "}
+    search_id = site.search(picture(0), **blank).json()["search_id"]
+    site.people(1)
+    assert site.http.post("/images/p0/search", data=blank).status_code == 200
+    watchlist = site.http.post(
+        "/watchlists",
+        data={"name": "n", "threshold": "0.5", "query_modality": "visible", **blank},
+        files={"image": picture(0)},
+    )
+    assert [watchlist.json()[name] for name in blank] == [None, None]
+    searches = [one for one in records(settings) if one["action"] == "search"]
+    assert searches[0]["search_id"] == search_id
+    assert [(one["case"], one["reason"]) for one in searches] == [(None, None)] * 2
+
+
 def test_reading_the_audit_log_is_audited(site: Site, as_holder: AsHolder, settings: Settings) -> None:
     auditor = as_holder(site, "Olga", Role.AUDITOR)
     for case in ("17", "18", "17"):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from server_site import Site, about, picture
 
+from index.images import image_path
 from server.access import Role
 from server.chain import canonical
 from server.settings import Settings
@@ -119,6 +120,28 @@ def test_an_export_holds_what_was_shown_and_found(
     assert f'src="{first["thumbnail"]}"' in page
     last = json.loads(lines[-1])
     assert (last["action"], last["search_id"], last["export"]) == ("read", search_id, "zip")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_file_of_an_earlier_version_leaves_without_place_and_owner(
+    site: Site, settings: Settings, form: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x013B] = "the owner"
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 80), "teal").save(buffer, form, exif=exif)
+    site.people(1)
+    image_path(settings.data_folder / "images", "p0").write_bytes(buffer.getvalue())
+    folder = exported(site, site.search(picture(0)).json()["search_id"])
+    told = json.loads(folder.read("record.json"))["images"]["p0"]
+    data = folder.read(told["file"])
+    assert told["sha256"] == hashlib.sha256(data).hexdigest()
+    assert b"the owner" in buffer.getvalue()
+    assert b"the owner" not in data
+    with Image.open(io.BytesIO(data)) as picture_out:
+        assert not picture_out.getexif().get_ifd(0x8825)
+        assert picture_out.size == (40, 80)
 
 
 def test_who_may_not_know_of_a_search_may_not_export_it(site: Site, as_holder: AsHolder) -> None:
