@@ -52,6 +52,8 @@ _SCHEMA = (
     "CREATE INDEX images_by_time ON images (captured_at)",
     "CREATE INDEX images_by_person ON images (person_id)",
 )
+# Made where it is missing, so that a gallery of an earlier program gets it too; any program reads beside it.
+_TRACK_INDEX = "CREATE INDEX IF NOT EXISTS images_by_track ON images (track_id) WHERE track_id IS NOT NULL"
 # What makes a gallery of version 1 one of version 2.
 _UPGRADE = (
     "ALTER TABLE gallery ADD COLUMN index_token TEXT",
@@ -109,6 +111,8 @@ class Store:
             if not read_only:
                 self._writer = held.enter_context(closing(_connect(self._path, "rw")))
             _settle_version(self._path, self._writer)
+            if self._writer is not None:
+                self._writer.execute(_TRACK_INDEX)
             self._readers = self._open_readers(read_only)
             held.callback(self._readers.close)
             self._held = held.pop_all()

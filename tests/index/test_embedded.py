@@ -338,6 +338,19 @@ def test_a_gallery_of_version_1_is_brought_to_this_version(url: str, database: P
     assert verify_gallery(database.parent, database.parent / "images").faults == ()
 
 
+def test_a_track_is_looked_up_also_where_the_gallery_was_made_without_the_index(
+    url: str, database: Path
+) -> None:
+    _edited("DROP INDEX images_by_track")(database)
+    with closing(open_gallery(url, SPEC, read_only=True)) as gallery:
+        assert gallery.count(Where(track_ids=["t"])) == 0
+    open_gallery(url, SPEC).close()
+    with closing(sqlite3.connect(database)) as connection:
+        asked = "SELECT position FROM images WHERE track_id IN (SELECT value FROM json_each(?))"
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {asked}", ['["t"]']).fetchall()
+    assert any("images_by_track (track_id=?)" in step for *_, step in plan), plan
+
+
 def test_a_damaged_record_is_told_when_it_is_read(url: str, database: Path) -> None:
     _edited("UPDATE images SET modality = 'thermal' WHERE image_id = '1-3'")(database)
     with closing(open_gallery(url, SPEC)) as gallery:
