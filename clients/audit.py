@@ -10,6 +10,7 @@ import typer
 
 from clients.data_folder import DataDir, data_folder
 from clients.instants import instant
+from index.wording import counted
 
 if TYPE_CHECKING:
     from server.chain import Link
@@ -102,7 +103,7 @@ def export(
     else:
         with out.open("w", encoding="utf-8", newline="") as file:
             count = write_extract(folder, wanted, form, file)
-    print(f"{count} records", file=sys.stderr)
+    print(counted(count, "record"), file=sys.stderr)
 
 
 def _check_log(folder: Path) -> None:
@@ -126,11 +127,11 @@ def _link(text: str) -> "Link":
 def _print_verification(found: "Verification") -> None:
     if found.earlier_lines:
         print(
-            f"{found.earlier_lines} lines of a version without a chain stand before the first record; the "
-            "chain seals them as they were when it began, and says nothing of what happened before"
+            f"before the first record: {counted(found.earlier_lines, 'line')} of a version without a chain; "
+            "the chain seals what stood there when it began, and says nothing of what happened before"
         )
     if found.records:
-        print(f"{found.records} records sound, from {found.first_at} to {found.last_at}")
+        print(f"{counted(found.records, 'record')} sound, from {found.first_at} to {found.last_at}")
     for note in found.notes:
         print(f"note: {note}")
     if found.broken is not None:

@@ -24,6 +24,7 @@ from index.errors import InvalidInput, PecaError
 from index.gallery import Device as SearchDevice
 from index.protocols import MODES, Draws
 from index.space import Modality
+from index.wording import counted
 from training.datasets.presets import PRESETS, Preset
 from training.datasets.tree import IMAGE_SUFFIXES, Infrared, Layout
 
@@ -572,7 +573,8 @@ def synth(
             infrared=infrared,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    print(f"wrote a synthetic {layout} tree of {identities} people, {pictures:,} pictures, to {out}")
+    people = counted(identities, "person", "people")
+    print(f"wrote a synthetic {layout} tree of {people}, {counted(pictures, 'picture')}, to {out}")
 
 
 @app.command()

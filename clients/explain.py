@@ -12,6 +12,7 @@ from clients.layouts import TreeLayout
 from clients.plots import PlotFormat
 from clients.progress import progress_bar
 from index.space import Modality
+from index.wording import counted
 from training.datasets.tree import Layout, TreeImage
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def cam(
     path = out / f"cam.{plot_format}"
     draw_cam(explained, path, _caption(trained, against, part))
     write_json(_cam_json(trained, explained, seed), out / "cam.json")
-    print(f"{path} shows {len(explained)} people; cam.json beside it names the images")
+    print(f"{path} shows {counted(len(explained), 'person', 'people')}; cam.json beside it names the images")
 
 
 @explain_app.command()
@@ -161,7 +162,7 @@ def _caption(trained: "TrainedEncoder", against: Modality | None, part: TreePart
         f"Grad-CAM on the last feature maps (layer 4) of the cosine similarity between an image and the mean "
         f"of the same person's images in {others}; the brighter a place, the more it adds to the match. "
         f"Each map is scaled to its own highest value. "
-        f"Recipe {trained.recipe}, {trained.epochs} epochs; {part} identities."
+        f"Recipe {trained.recipe}, {counted(trained.epochs, 'epoch')}; {part} identities."
     )
 
 

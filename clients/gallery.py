@@ -111,13 +111,17 @@ def snapshot(
     """
     from clients.tables import print_json, size_text
     from index.embedded.snapshot import take_snapshot
+    from index.wording import counted
 
     folder, images = _folders(gallery, data_dir)
     taken = take_snapshot(folder, images, out)
     if as_json:
         print_json(asdict(taken))
         return
-    print(f"{out} holds {taken.images:,} images, {taken.image_files:,} of them with their file: ", end="")
+    print(
+        f"{out} holds {counted(taken.images, 'image')} and {counted(taken.image_files, 'image file')}: ",
+        end="",
+    )
     print(f"{size_text(taken.total_bytes)}, complete at {taken.made_at}")
 
 
@@ -134,11 +138,13 @@ def restore(
     Example: peca gallery restore /backup/site-monday --gallery embedded:site
     """
     from index.embedded.snapshot import restore_snapshot
+    from index.wording import counted
 
     folder, images = _folders(gallery, data_dir)
     put_back = restore_snapshot(snapshot, folder, images)
     print(
-        f"{gallery} holds {put_back.images:,} images of encoder {put_back.encoder}, as at {put_back.made_at}"
+        f"{gallery} holds {counted(put_back.images, 'image')} of encoder {put_back.encoder}, "
+        f"as at {put_back.made_at}"
     )
 
 
@@ -281,9 +287,10 @@ def _cameras(folder: Path) -> set[str]:
 
 def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, base: Path) -> None:
     """Erase, or say what would be erased; ``base`` is the folder that the gallery's address names."""
-    from clients.tables import counted, print_erasable
+    from clients.tables import print_erasable
     from index.embedded.erasure import erasable, erase_images
     from index.generations import other_generations
+    from index.wording import counted
 
     if not yes:
         print_erasable(erasable(folder, wheres))
@@ -297,8 +304,8 @@ def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, base: P
     print(f"{counted(done.images, 'image')} erased, with {counted(done.image_files, 'file')} in {images}")
     if others := other_generations(base):
         print(
-            f"{len(others)} generation(s) of another encoder may still hold their records and vectors: "
-            "remove them with peca gallery reindex --drop-old"
+            f"{counted(len(others), 'generation')} of another encoder may still hold their records and "
+            "vectors: remove with peca gallery reindex --drop-old"
         )
     if not done.complete:
         print(

@@ -100,12 +100,14 @@ def reindex(
     from clients.tables import print_json
     from index import switching
     from index.gallery import shown_address
+    from index.wording import counted
 
     if (encoder is None) != drop_old:
         raise typer.BadParameter("say what to do: --encoder BUNDLE, or --drop-old")
     if encoder is None:
         dropped = switching.drop_old(gallery)
-        print(f"{len(dropped)} old generation(s) of {shown_address(gallery)} removed", *dropped, sep="\n  ")
+        count = counted(len(dropped), "old generation")
+        print(f"{count} of {shown_address(gallery)} removed", *dropped, sep="\n  ")
         return
     from index.images import FOLDER_NAME
 
@@ -186,8 +188,10 @@ def _carry_rules(source: str, target: str) -> None:
 
 
 def _print_copy(report: "CopyReport", source: str, target: str, encoder: str) -> None:
+    from index.wording import counted
+
     print(f"{source} -> {target}, encoder {encoder}")
-    print(f"{report.added:,} images copied, {report.unchanged:,} were there before")
+    print(f"{counted(report.added, 'image')} copied; there before: {report.unchanged:,}")
     print(
         f"{report.verified:,} of {report.source_images:,} verified: record and vector agree, no component "
         f"differs by more than {report.largest_difference:.1g}"
@@ -195,17 +199,17 @@ def _print_copy(report: "CopyReport", source: str, target: str, encoder: str) ->
     for fault in report.faults:
         print(f"  {fault}")
     if report.fault_count > len(report.faults):
-        print(f"  and {report.fault_count - len(report.faults):,} faults more")
+        print(f"  and {counted(report.fault_count - len(report.faults), 'fault')} more")
     if report.fault_count:
-        print(f"{report.fault_count:,} faults: the copy is not whole; see above, then run it again")
+        print(f"{counted(report.fault_count, 'fault')}: the copy is not whole; see above, then run it again")
     else:
         print("the copy is whole; image files were left where they are, in the server's data folder")
 
 
 def _print_reindex(report: "ReindexReport", gallery: str, encoder: Path) -> None:
-    from clients.tables import counted
+    from index.wording import counted
 
-    print(f"{counted(report.embedded, 'image')} embedded, {report.already:,} were before")
+    print(f"{counted(report.embedded, 'image')} embedded, {report.already:,} embedded before")
     for image_id, why in list(report.left.items())[:_NAMED]:
         print(f"  image {image_id!r} {why}")
     if len(report.left) > _NAMED:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from index.wording import counted
 from training.options import Event, TrainOptions
 from training.processes import rank_of_this_process
 from training.trainer import train
@@ -55,9 +56,8 @@ class _Reporter:
             self._advance("decoding", values["decoded"], values["images"], "")
         elif "batch_identities" in values:
             held, asked = int(values["batch_identities"]), int(values["asked_identities"])
-            self._progress.console.print(
-                f"[yellow]only {held} identities to train on; a batch holds these, not {asked}[/]"
-            )
+            people = counted(held, "identity", "identities")
+            self._progress.console.print(f"[yellow]only {people} to train on; a batch may hold {asked}[/]")
         elif "val_map" in values:
             scores = f"R1 {values['val_rank1']:.1%}, mAP {values['val_map']:.1%}"
             self._progress.console.print(f"epoch {event.epoch}: held-out identities {scores}")

@@ -9,6 +9,7 @@ import typer
 
 from clients.extras import need
 from clients.layouts import TreeLayout
+from index.wording import counted
 from training.datasets.tree import Layout
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _conduct(study: "Study", name: str) -> "list[Result]":
         print(f"{results[0].test}\n\n{markdown_table(results, results[0].test)}")
         print(f"{study.options.out / name}.md, .csv and .png hold every test, and each run")
     if complete < asked:
-        print(f"{complete} of {asked} runs are complete; the same command goes on")
+        print(f"{complete} of {counted(asked, 'run')} complete; the same command goes on")
     return results
 
 

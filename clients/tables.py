@@ -18,6 +18,7 @@ from index.distances import Distances, Distribution, Pairing
 from index.evaluation import EvaluationReport, Scores
 from index.records import CameraSummary
 from index.space import Modality
+from index.wording import counted
 from peca_client import IngestReport, IngestStatus, SearchResult
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def print_evaluation(report: EvaluationReport, paper: PaperScores | None = None)
         paper: The paper's row for the same test, to stand below.
     """
     first, trials = report.trials[0], len(report.trials)
-    drawn = f", {report.shots} shot, {trials} {report.draws} trials" if report.draws is not None else ""
+    tried = counted(trials, f"{report.draws} trial")
+    drawn = f", {report.shots} shot, {tried}" if report.draws is not None else ""
     averaged = f", mean of {trials} reports" if report.draws is None and trials > 1 else ""
     title = f"{report.protocol}: {report.query_modality} to {report.gallery_modality}{drawn}{averaged}"
     title += ", re-ranked" if report.reranked else ""
@@ -112,9 +114,9 @@ def print_evaluation(report: EvaluationReport, paper: PaperScores | None = None)
         table.add_row(f"PECA, Table {paper.table}", *row)
     console().print(table)
     console().print(
-        f"{first.queries:,} queries, {first.valid_queries:,} of them with a match, "
-        f"{first.gallery:,} gallery images{' (first trial)' if trials > 1 else ''}; "
-        f"{report.unlabelled:,} unlabelled images took no part; encoder {report.encoder}",
+        f"{counted(first.queries, 'query', 'queries')}, {first.valid_queries:,} of them with a match, "
+        f"{counted(first.gallery, 'gallery image')}{' (first trial)' if trials > 1 else ''}; "
+        f"{counted(report.unlabelled, 'unlabelled image')} took no part; encoder {report.encoder}",
         markup=False,
     )
     if paper is not None:
@@ -170,13 +172,13 @@ def print_counts(counts: dict[str, Any], title: str) -> None:
 def print_gallery(stats: "GalleryStats", gallery: str) -> None:
     """Print what a gallery holds by camera and modality, then what it takes on the disk."""
     console().print(_camera_table(stats.cameras, gallery))
-    people = f"{stats.people:,} labelled {'person' if stats.people == 1 else 'people'}"
+    people = counted(stats.people, "labelled person", "labelled people")
     console().print(
         f"{counted(stats.images, 'image')}, {people}, "
         f"encoder {stats.encoder} ({stats.dim} numbers a vector)\n"
         f"on the disk: database {size_text(stats.database_bytes)}, "
         f"index file {size_text(stats.index_file_bytes)}, "
-        f"{stats.image_files:,} image files {size_text(stats.image_bytes)}",
+        f"{counted(stats.image_files, 'image file')} {size_text(stats.image_bytes)}",
         markup=False,
         soft_wrap=True,
     )
@@ -186,7 +188,7 @@ def print_verification(found: "Verification", gallery: str, images: Path) -> Non
     """Print each fault, then what was looked at."""
     for fault in found.faults:
         console().print(fault, markup=False, soft_wrap=True)
-    files = "no image files" if found.image_files is None else f"{found.image_files:,} image files"
+    files = "no image files" if found.image_files is None else counted(found.image_files, "image file")
     index = "index file" if found.has_index_file else "no index file"
     verdict = counted(len(found.faults), "fault") if found.faults else "no fault"
     console().print(
@@ -212,11 +214,6 @@ def _camera_table(cameras: Sequence[CameraSummary], title: str) -> Table:
         moments = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (one.first_captured_at, one.last_captured_at))
         table.add_row(Text(one.camera_id), str(one.modality), f"{one.count:,}", *moments)
     return table
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things, for people: ``1 image``, ``2,000 images``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size_text(size_bytes: int) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from index.gallery import Gallery
 from index.records import ImageRecord, Where
+from index.wording import counted
 
 TOLERANCE = 2e-3
 """Largest difference of a component of a unit vector, between engines that store it in 32 and in 16 bits."""
@@ -77,7 +78,7 @@ def copy_gallery(source: Gallery, target: Gallery, progress: Progress = lambda _
     report.source_images, report.target_images = source.count(), target.count()
     if report.target_images != report.source_images:
         report.fault(
-            f"the source holds {report.source_images:,} images and the target {report.target_images:,}"
+            f"the source holds {counted(report.source_images, 'image')}, the target {report.target_images:,}"
         )
     return report
 

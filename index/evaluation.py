@@ -26,6 +26,7 @@ from index.records import ANY, ImageRecord, Where
 from index.rerank import CANDIDATES, k_reciprocal_order
 from index.scoring import best
 from index.space import Modality
+from index.wording import counted
 
 CMC_RANKS = 50
 """How far a report keeps the CMC curve."""
@@ -396,14 +397,15 @@ def _candidate(record: ImageRecord, person_id: str) -> Candidate:
 def _refuse_one_sided(candidates: list[Candidate], images: int) -> None:
     if not candidates:
         raise InvalidInput(
-            f"evaluation needs images labelled with person_id; none of the gallery's {images} images is: "
+            f"evaluation needs images labelled with person_id; none of the {images:,} in the gallery is: "
             "ingest a data set tree (--layout) or a manifest with a person_id column"
         )
     for modality in Modality:
         if all(candidate.modality is not modality for candidate in candidates):
+            held = counted(len(candidates), f"labelled {modality.other} image")
             raise InvalidInput(
-                f"evaluation searches across modalities; the gallery holds {len(candidates)} labelled "
-                f"{modality.other} images and no {modality} one: ingest labelled {modality} images too"
+                f"evaluation searches across modalities; the gallery holds {held} and no {modality} one: "
+                f"ingest labelled {modality} images too"
             )
 
 

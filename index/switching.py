@@ -16,6 +16,7 @@ from index.gallery import Gallery, is_milvus, shown_address, stored_spec
 from index.generations import current_folder, generation_folder, other_generations, switch
 from index.reindex import NewEncoder, Pass, Progress, follow
 from index.space import EmbeddingSpec
+from index.wording import counted
 
 
 @dataclass(slots=True)
@@ -115,8 +116,7 @@ class _Job:
         self.report.note(done, first)
         self.report.images = new.count()
         if done.left and not self.without_left:
-            left = len(done.left)
-            self.report.waits_for = f"{left:,} image{'' if left == 1 else 's'} could not be embedded"
+            self.report.waits_for = f"{counted(len(done.left), 'image')} could not be embedded"
             return False
         return True
 
@@ -181,6 +181,8 @@ def _drop_folders(folder: Path) -> Iterator[str]:
     for other in other_generations(folder):
         lock = ProcessLock(other / LOCK_NAME)
         try:
+            # First, since what a kill leaves must not be a database without its write-ahead file.
+            (other / FILE_NAME).unlink(missing_ok=True)
             if other == folder:
                 for path in [*folder.glob(f"{FILE_NAME}*"), *folder.glob("index.*")]:
                     path.unlink()

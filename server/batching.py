@@ -105,7 +105,9 @@ class EncodingQueue:
             self._check_open()
             held = self._admitted[lane]
             if held and held + count > self._max_waiting:
-                raise EncoderBusy(f"{held} images of {lane} already wait for the encoder; try again soon")
+                raise EncoderBusy(
+                    f"images of {lane} that wait for the encoder already: {held}; try again soon"
+                )
             self._admitted[lane] += count
         try:
             yield

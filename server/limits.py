@@ -36,7 +36,7 @@ class Intake:
     def full(self) -> str | None:
         """Why no further request is taken now."""
         if self.requests >= self.max_requests:
-            return f"{self.requests} requests are in work, as many as this server takes; try again soon"
+            return f"requests in work: {self.requests}, as many as this server takes; try again soon"
         return None
 
     def overfull(self) -> str | None:

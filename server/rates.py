@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from threading import Lock
 
+from index.wording import counted
 from server.access import Holder
 from server.errors import RateExceeded
 
@@ -33,7 +34,8 @@ class RateLimit:
         most = holder.requests_per_minute or self._default
         if most is not None and (wait_s := self._buckets.take(holder.key_id, most)):
             raise RateExceeded(
-                f"the key of {holder.name!r} may ask {most} times a minute, and has", retry_after_s=wait_s
+                f"the key of {holder.name!r} may ask {counted(most, 'time')} a minute, and has",
+                retry_after_s=wait_s,
             )
 
 

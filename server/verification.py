@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from index.errors import InvalidInput
+from index.wording import counted
 from server.audit import FILE_NAME, HEAD_NAME, read_head
 from server.chain import Link, RecordBroken, is_chained, parsed, read_record
 
@@ -122,8 +123,8 @@ class _Walk:
             )
         elif self._torn:
             found.notes.append(
-                f"an unfinished line of {self._torn} bytes at the end: a power cut or a running server; it "
-                "was never acknowledged, and the server's next record says what it held"
+                f"an unfinished line of {counted(self._torn, 'byte')} at the end: a power cut or a running "
+                "server; it was never acknowledged, and the server's next record says what it held"
             )
         if found.broken is None and head is not None and head.sequence < last:
             found.notes.append(
@@ -164,5 +165,9 @@ def _check_place(previous: object, link: Link, before: Link, earlier_lines: int)
             "inserted or moved"
         )
     if previous != before.sha256:
-        what = "the record before" if before.sequence else f"the {earlier_lines} lines before the chain"
+        what = (
+            "the record before"
+            if before.sequence
+            else f"what stands before the chain, {counted(earlier_lines, 'line')}"
+        )
         raise RecordBroken(f"it does not follow {what}: what it followed was changed or replaced")

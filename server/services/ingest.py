@@ -14,6 +14,7 @@ from exporter.errors import ImageRefused
 from exporter.preprocess import load_image
 from index.errors import PecaError
 from index.records import ImageRecord
+from index.wording import counted
 from server.access import Holder
 from server.batching import MAX_BATCH, EncodingQueue, Lane, result_of
 from server.clean_copy import clean_copy
@@ -118,7 +119,8 @@ class Ingest:
         """
         if len(uploads) > self._settings.max_batch_images:
             raise BatchTooLarge(
-                f"expected at most {self._settings.max_batch_images} images, got {len(uploads)}; send fewer"
+                f"expected at most {counted(self._settings.max_batch_images, 'image')}, got {len(uploads)}; "
+                "send fewer"
             )
         described = match(uploads, metadata)
         holder.check_cameras({said.camera_id for said in described})

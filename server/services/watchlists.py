@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from index.errors import InvalidInput
 from index.records import Where
 from index.space import Modality
+from index.wording import counted
 from server.access import Caller, Holder, Role
 from server.audit import Action, AuditLog
 from server.errors import CaseMissing, WatchlistsExceeded, WatchlistUnknown
@@ -182,7 +183,9 @@ class Watchlists:
             )
         most = self._settings.max_watchlists
         if sum(one.ended_at is None for one in self._store.all()) >= most:
-            raise WatchlistsExceeded(f"this server takes {most} watchlists, and has them; remove one first")
+            raise WatchlistsExceeded(
+                f"this server takes {counted(most, 'watchlist')}, and has as many; remove one first"
+            )
         if wanted.webhook_url is not None:
             resolve(wanted.webhook_url, allow_private=self._settings.webhooks_allow_private)
 
@@ -191,7 +194,7 @@ class Watchlists:
         latest = now + timedelta(days=days)
         if wanted is not None and not now < wanted <= latest:
             raise InvalidInput(
-                f"a watchlist must expire within {days} days from now, got {wanted.isoformat()}"
+                f"a watchlist must expire within {counted(days, 'day')} from now, got {wanted.isoformat()}"
             )
         return wanted or latest
 

@@ -47,7 +47,7 @@ def test_an_ablation_leaves_a_table_every_run_and_a_plot(
     out = tmp_path / "ablation"
     command = ("ablate", "--rows", "M1,M3", "--seeds", 2, "--root", tree, "--out", out, "--form", form)
     code, shown, told = peca(*command, "--max-minutes", 0)
-    assert (code, shown) == (0, "0 of 4 runs are complete; the same command goes on\n")
+    assert (code, shown) == (0, "0 of 4 runs complete; the same command goes on\n")
     code, shown, told = peca(*command)
     assert code == 0
     assert shown.startswith(

@@ -109,7 +109,7 @@ def test_a_snapshot_of_a_running_server_serves_elsewhere(served: Server, peca: P
     snapshot, back = tmp_path / "snapshot", tmp_path / "back"
     code, out, _ = peca("gallery", "snapshot", "--gallery", f"embedded:{served.data}", "--out", snapshot)
     assert code == 0
-    assert out.startswith(f"{snapshot} holds 9 images, 9 of them with their file: ")
+    assert out.startswith(f"{snapshot} holds 9 images and 9 image files: ")
     code, out, _ = peca("gallery", "restore", snapshot, "--gallery", f"embedded:{back / 'data'}")
     assert code == 0
     assert f"embedded:{back / 'data'} holds 9 images of encoder grey" in out

@@ -79,7 +79,7 @@ def test_a_copy_beside_a_server_is_whole_and_says_where_image_files_are(
     source, target = f"embedded:{served.data}", f"embedded:{tmp_path}/copy"
     code, out, _ = peca("gallery", "copy", source, target)
     assert code == 0
-    assert "9 images copied, 0 were there before" in out
+    assert "9 images copied; there before: 0" in out
     assert "9 of 9 verified" in out
     assert "image files were left where they are" in out
     assert not (tmp_path / "copy" / "images").exists()
@@ -101,7 +101,7 @@ def test_a_copy_that_is_not_whole_ends_with_1_and_says_why(data: Path, peca: Pec
     peca("gallery", "erase", "--gallery", f"embedded:{data}", "--image-id", "i3", "--yes")
     code, out, _ = peca("gallery", "copy", f"embedded:{data}", target)
     assert code == 1
-    assert "the source holds 8 images and the target 9" in out
+    assert "the source holds 8 images, the target 9" in out
     assert "the copy is not whole" in out
 
 
@@ -120,7 +120,7 @@ def test_beside_a_server_reindex_makes_ready_and_says_what_to_do(
 ) -> None:
     code, out, _ = peca("gallery", "reindex", "--gallery", f"embedded:{served.data}", "--encoder", bundle)
     assert code == 1
-    assert "9 images embedded, 0 were before" in out
+    assert "9 images embedded, 0 embedded before" in out
     assert f"not switched yet: the gallery {served.data} is open for writing by process" in out
     assert "stop the server" in out
     with PecaClient(served.url, served.key) as client:
@@ -141,7 +141,7 @@ def test_reindex_switches_and_the_gallery_is_whole(data: Path, peca: Peca, bundl
     assert "1 image erased, with 1 file in" in out
     assert "peca gallery reindex --drop-old" in out, "the old generation still holds it, and that is said"
     code, out, _ = peca("gallery", "reindex", "--gallery", url, "--drop-old")
-    assert (code, "1 old generation(s)" in out) == (0, True)
+    assert (code, "1 old generation of" in out) == (0, True)
     _, out, _ = peca("gallery", "stats", "--gallery", url)
     assert "8 images" in out
 

@@ -87,7 +87,7 @@ def test_whatever_differs_is_named() -> None:
     told = "\n".join(report.faults)
     assert "'i3' has another record" in told
     assert "'i4' has another vector" in told
-    assert "100 images and the target 101" in told
+    assert "100 images, the target 101" in told
 
 
 def test_an_image_that_the_target_lost_is_named() -> None:
@@ -100,7 +100,7 @@ def test_an_image_that_the_target_lost_is_named() -> None:
     report = copy_gallery(filled(20), Forgetful(SPEC))
     assert report.faults == [
         "image 'i7' is missing in the target",
-        "the source holds 20 images and the target 19",
+        "the source holds 20 images, the target 19",
     ]
 
 

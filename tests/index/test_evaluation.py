@@ -254,7 +254,7 @@ def test_refuses_a_gallery_without_labels(images):
     gallery = (
         opened(records, np.eye(16, dtype=np.float32)[:images]) if images else open_gallery("memory:", SPEC)
     )
-    with pytest.raises(InvalidInput, match=f"none of the gallery's {images} images is"):
+    with pytest.raises(InvalidInput, match=f"none of the {images} in the gallery is"):
         evaluate_gallery(gallery, "plain")
 
 

@@ -86,7 +86,7 @@ def test_tampering_with_any_byte_is_noticed(tmp_path: Path) -> None:
             "record 3 (line 3 of audit.jsonl): the line is not a record",
         ),
         (lambda lines: lines[1:], "record 1 (line 1 of audit.jsonl): expected number 1, found 2"),
-        (lambda lines: [b"{}\n", *lines], "does not follow the 1 lines before the chain"),
+        (lambda lines: [b"{}\n", *lines], "does not follow what stands before the chain, 1 line:"),
         (lambda lines: lines[:-1], "records 5 to 5 are missing at the end: the head names them"),
         (lambda lines: lines[:2], "records 3 to 5 are missing at the end"),
         (lambda lines: [], "records 1 to 5 are missing"),
@@ -177,7 +177,7 @@ def test_lines_of_a_version_without_a_chain_are_kept_and_sealed(tmp_path: Path) 
     assert (found.earlier_lines, found.records, found.broken) == (2, 2, None)
     assert lines_of(tmp_path)[:2] == [OLD, OLD]
     put(tmp_path, [OLD.replace(b"admin", b"madam"), *lines_of(tmp_path)[1:]])
-    assert "does not follow the 2 lines before the chain" in (verify_log(tmp_path).broken or "")
+    assert "does not follow what stands before the chain, 2 lines:" in (verify_log(tmp_path).broken or "")
 
 
 def test_processes_and_threads_share_one_chain(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_full_lane_refuses_and_the_other_does_not(held) -> None:
     assert encoder.entered.acquire(timeout=10)
     callers.submit(queue.encode, images(40, 2), [Modality.VISIBLE] * 40, Lane.INGEST)
     waiting(queue, Lane.INGEST, 40)
-    with pytest.raises(EncoderBusy, match="41 images of ingest already wait"):
+    with pytest.raises(EncoderBusy, match="images of ingest that wait for the encoder already: 41;"):
         queue.encode(images(1, 3), [Modality.VISIBLE], Lane.INGEST)
     search = callers.submit(queue.encode, images(1, 4), [Modality.VISIBLE], Lane.SEARCH)
     encoder.go.release(100)

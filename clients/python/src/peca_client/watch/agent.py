@@ -12,6 +12,7 @@ from peca_client.watch.detectors import Detector
 from peca_client.watch.sources import Frame, Source
 from peca_client.watch.spool import Spool
 from peca_client.watch.tracks import Track, Tracker
+from peca_client.wording import counted
 
 _NEWS_S = 60.0
 _ROOM_POLL_S = 0.5
@@ -90,7 +91,8 @@ class Agent:
         """Where it stands, in one line."""
         count = self.counts
         return (
-            f"{count['frames']} frames, {count['tracks']} tracks, {count['spooled']} crops kept, "
+            f"{counted(count['frames'], 'frame')}, {counted(count['tracks'], 'track')}, "
+            f"{counted(count['spooled'], 'crop')} kept, "
             f"{count['blurred']} blurred and {count['tiny']} tiny left out, {self.spool.waiting()} to be sent"
         )
 

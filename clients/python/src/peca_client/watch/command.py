@@ -19,6 +19,7 @@ from peca_client.commands.connection import add_server
 from peca_client.exits import Exit
 from peca_client.models import Modality
 from peca_client.watch.errors import INSTALL, WatchError
+from peca_client.wording import counted
 
 _ABOUT = """\
 Watch one camera: find people, follow them, and send the sharpest few crops of each to a PECA server.
@@ -234,10 +235,13 @@ def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(summary))
         return
     sent = summary["sent"]
-    print(f"{summary['frames']} frames, {summary['people']} sightings, {summary['tracks']} tracks")
     print(
-        f"{summary['spooled']} crops kept; left out: {summary['blurred']} blurred, {summary['tiny']} tiny, "
-        f"{summary['dropped']} for want of space"
+        f"{counted(summary['frames'], 'frame')}, {counted(summary['people'], 'sighting')}, "
+        f"{counted(summary['tracks'], 'track')}"
+    )
+    print(
+        f"{counted(summary['spooled'], 'crop')} kept; left out: {summary['blurred']} blurred, "
+        f"{summary['tiny']} tiny, {summary['dropped']} for want of space"
     )
     print(f"sent: {sent['stored']} new, {sent['unchanged']} known before, {sent['conflict']} in conflict")
     if summary["waiting"] or summary["refused"]:
