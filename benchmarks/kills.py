@@ -1,9 +1,10 @@
 """Kill a process that changes a gallery, at random moments, and see that nothing acknowledged was lost.
 
-A child adds, removes, reopens, snapshots and compacts one gallery, and says before each change what it
-begins and after it that it is done. It is killed with SIGKILL; the gallery is opened again without any
-repair, and compared with what was acknowledged: every acknowledged change is there, and the one that the
-signal cut off is there whole or not at all. Usage: kills.py --help
+A child adds, removes, reopens, snapshots, compacts and embeds anew one gallery, and drops its old
+generations; it says before each change what it begins and after it that it is done. It is killed with
+SIGKILL; the gallery is opened again without any repair, and compared with what was acknowledged: every
+acknowledged change is there, and the one that the signal cut off is there whole or not at all.
+Usage: kills.py --help
 """
 
 import argparse
@@ -16,10 +17,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +33,66 @@ from index.embedded.engine import EmbeddedGallery
 from index.embedded.snapshot import check_snapshot, take_snapshot
 from index.embedded.verification import verify_gallery
 from index.errors import SnapshotInvalid
+from index.gallery import stored_spec
+from index.generations import current_folder, other_generations
+from index.images import image_path
 from index.records import ImageRecord, Where
+from index.reindex import NewEncoder
 from index.space import EmbeddingSpec, Modality, l2_normalise
+from index.switching import drop_old, reindex
 
-SPEC = EmbeddingSpec(64, "encoder-a")
+DIM = 64
+# Two in turn, so that a generation which a kill left half made is gone on with.
+ENCODERS = ("encoder-a", "encoder-b")
 BATCH = 48
+MOST_BATCHES = 60
 # Small, so that coding, joining and learning anew happen all the time.
-LIMITS = Limits(flat=96 * SPEC.dim, seal=64 * SPEC.dim, segment=1024, exact=0)
+LIMITS = Limits(flat=96 * DIM, seal=64 * DIM, segment=1024, exact=0)
 ROOT = Path(__file__).parents[1]
 
 
-def batch(number: int) -> tuple[list[ImageRecord], NDArray[np.float32]]:
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a gallery holds: numbers of batches, as which of the encoders embeds them."""
+
+    batches: frozenset[int] = frozenset()
+    encoder: int = 0
+
+    @property
+    def spec(self) -> EmbeddingSpec:
+        """Of its vectors."""
+        return EmbeddingSpec(DIM, ENCODERS[self.encoder])
+
+    def reindexed(self) -> "State":
+        """The same images by the other encoder."""
+        return State(self.batches, 1 - self.encoder)
+
+
+@lru_cache(256)
+def batch(number: int, encoder: int) -> tuple[list[ImageRecord], NDArray[np.float32]]:
     """Images that any process can tell from the batch's number."""
     moment = datetime.fromtimestamp(number, UTC)
     records = [ImageRecord(f"{number}-{i}", Modality.VISIBLE, f"cam{number}", moment) for i in range(BATCH)]
-    rows = np.random.default_rng(number).standard_normal((BATCH, SPEC.dim)).astype(np.float32)
+    rows = np.random.default_rng((number, encoder)).standard_normal((BATCH, DIM)).astype(np.float32)
     return records, l2_normalise(rows)
+
+
+def write_images(images: Path, number: int) -> None:
+    """Write the image files of a batch; each says which image it is, and nothing else."""
+    for i, record in enumerate(batch(number, 0)[0]):
+        path = image_path(images, record.image_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(np.array([number, i, 0], np.int64).tobytes())
+
+
+def new_encoder(state: State) -> NewEncoder:
+    """The encoder of ``state``, which makes an image's vector of its file."""
+
+    def encode(pixels: NDArray[np.uint8], _: Sequence[Modality]) -> NDArray[np.float32]:
+        told = np.ascontiguousarray(pixels).reshape(len(pixels), -1).view(np.int64)
+        return np.stack([batch(int(number), state.encoder)[1][i] for number, i, _ in told])
+
+    return NewEncoder(state.spec, lambda data: np.frombuffer(data, np.uint8).reshape(1, -1, 3), encode)
 
 
 @dataclass
@@ -55,21 +101,27 @@ class Life:
 
     Attributes:
         folder: Of the gallery, in a folder of its own.
-        held: Numbers of the batches that are there.
+        held: What is there.
         draw: Chooses.
     """
 
     folder: Path
-    held: set[int]
+    held: State
     draw: random.Random
     gallery: EmbeddedGallery = field(init=False)
 
     def __post_init__(self) -> None:
-        self.gallery = opened(self.folder)
+        self.gallery = opened(self.folder, self.held)
+
+    @property
+    def files(self) -> Path:
+        """Where the image files are: beside the gallery, since no file is removed with its batch."""
+        return self.folder.parent / "files"
 
     def add(self, number: int) -> None:
         """Add the batch."""
-        report = self.gallery.add(*batch(number))
+        write_images(self.files, number)
+        report = self.gallery.add(*batch(number, self.held.encoder))
         assert len(report.added) == BATCH, report
 
     def remove(self, number: int) -> None:
@@ -79,49 +131,68 @@ class Life:
     def reopen(self, number: int) -> None:  # noqa: ARG002
         """Close, which writes the index file, and open."""
         self.gallery.close()
-        self.gallery = opened(self.folder)
+        self.gallery = opened(self.folder, self.held)
 
     def snapshot(self, number: int) -> None:
         """Take a snapshot beside the open gallery."""
-        take_snapshot(self.folder, self.folder / "images", self.folder.parent / f"snapshot-{number}")
+        take_snapshot(
+            current_folder(self.folder), self.folder / "images", self.folder.parent / f"snapshot-{number}"
+        )
 
     def compact(self, number: int) -> None:  # noqa: ARG002
         """Close, compact and open."""
         self.gallery.close()
-        compact_gallery(self.folder)
-        self.gallery = opened(self.folder)
+        compact_gallery(current_folder(self.folder))
+        self.gallery = opened(self.folder, self.held)
+
+    def reindex(self, number: int) -> None:  # noqa: ARG002
+        """Close, embed all by the other encoder, switch, and open."""
+        self.gallery.close()
+        following = self.held.reindexed()
+        report = reindex(f"embedded:{self.folder}", self.files, new_encoder(following))
+        assert report.switched, report
+        self.gallery = opened(self.folder, following)
+
+    def drop(self, number: int) -> None:  # noqa: ARG002
+        """Remove the generations that are not in use."""
+        drop_old(f"embedded:{self.folder}")
+        assert not other_generations(self.folder)
 
 
-# A new operation joins here: how often, what it does, and the batches that are there after it.
+# A new operation joins here: how often, what it does, and what is there after it.
 Step = Callable[[Life, int], None]
-OPERATIONS: dict[str, tuple[int, Step, Callable[[set[int], int], set[int]]]] = {
-    "add": (10, Life.add, lambda held, number: held | {number}),
-    "remove": (5, Life.remove, lambda held, number: held - {number}),
+OPERATIONS: dict[str, tuple[int, Step, Callable[[State, int], State]]] = {
+    "add": (10, Life.add, lambda held, number: replace(held, batches=held.batches | {number})),
+    "remove": (5, Life.remove, lambda held, number: replace(held, batches=held.batches - {number})),
     "reopen": (2, Life.reopen, lambda held, _: held),
     "snapshot": (2, Life.snapshot, lambda held, _: held),
     "compact": (2, Life.compact, lambda held, _: held),
+    "reindex": (3, Life.reindex, lambda held, _: held.reindexed()),
+    "drop": (1, Life.drop, lambda held, _: held),
 }
 
 
-def opened(folder: Path) -> EmbeddedGallery:
+def opened(folder: Path, held: State) -> EmbeddedGallery:
     """The gallery, open for writing, coded early and saved often."""
     import index.embedded.engine as engine
 
     engine._WORTH_SAVING = 1
     engine._WORTH_PAUSING = 4 * BATCH
-    return EmbeddedGallery(folder, SPEC, limits=LIMITS)
+    return EmbeddedGallery(current_folder(folder), held.spec, limits=LIMITS)
 
 
-def child(folder: Path, held: set[int], seed: int) -> None:
+def child(folder: Path, held: State, seed: int) -> None:
     """Change the gallery until killed; says before a change ``begin NAME NUMBER``, and after it ``done``."""
     life = Life(folder, held, random.Random(seed))
     names, weights = list(OPERATIONS), [weight for weight, *_ in OPERATIONS.values()]
-    following = max(held, default=0) + 1 + 1000 * seed
+    following = max(held.batches, default=0) + 1 + 1000 * seed
     while True:
         (name,) = life.draw.choices(names, weights)
-        if name == "remove" and len(life.held) < 4:
+        if name == "remove" and len(life.held.batches) < 4:
             continue
-        number = life.draw.choice(sorted(life.held)) if name == "remove" else following
+        if name == "add" and len(life.held.batches) >= MOST_BATCHES:
+            name = "remove"
+        number = life.draw.choice(sorted(life.held.batches)) if name == "remove" else following
         following += 1
         print("begin", name, number, flush=True)
         _, step, after = OPERATIONS[name]
@@ -130,9 +201,10 @@ def child(folder: Path, held: set[int], seed: int) -> None:
         print("done", flush=True)
 
 
-def killed(folder: Path, held: set[int], seed: int, draw: random.Random) -> tuple[set[int], str, int]:
+def killed(folder: Path, held: State, seed: int, draw: random.Random) -> tuple[State, str, int]:
     """Run a child and kill it; what it acknowledged, and the operation and number that were cut off."""
-    command = [sys.executable, __file__, "--child", str(folder), str(seed), json.dumps(sorted(held))]
+    command = [sys.executable, __file__, "--child", str(folder), str(seed)]
+    command.append(json.dumps([sorted(held.batches), held.encoder]))
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as process:
@@ -154,25 +226,27 @@ def killed(folder: Path, held: set[int], seed: int, draw: random.Random) -> tupl
     return held, name, number
 
 
-def check(folder: Path, held: set[int], name: str, number: int) -> set[int]:
+def check(folder: Path, held: State, name: str, number: int) -> State:
     """Open the gallery as it was left, and hold it against what was acknowledged; what it holds now."""
     allowed = [held] if name == "nothing" else [held, OPERATIONS[name][2](held, number)]
-    with closing(opened(folder)) as gallery:
+    with closing(opened(folder, in_use(folder, allowed))) as gallery:
+        encoder = ENCODERS.index(gallery.spec.encoder)
         counts = Counter(
             int(one.image_id.split("-")[0]) for records, _ in gallery.vectors() for one in records
         )
-        assert set(counts) in allowed, (
-            f"after {name} {number}: {set(counts) ^ held} differ from what was told"
+        found_state = State(frozenset(counts), encoder)
+        assert found_state in allowed, (
+            f"after {name} {number}: {found_state.batches ^ held.batches} differ from what was told"
         )
         assert set(counts.values()) <= {BATCH}, f"after {name} {number}: a batch is there in part: {counts}"
         for one in random.Random(number).sample(sorted(counts), min(5, len(counts))):
-            records, rows = batch(one)
+            records, rows = batch(one, encoder)
             for exact in (False, True):
                 (found,) = gallery.search(rows[7:8], 1, exact=exact)
                 assert found[0].record == records[7], f"batch {one} is not found"
             (far,) = gallery.search(rows[:1], 10**6, exact=True)
             assert len(far) == BATCH * len(counts), "a search does not find all that is there"
-    faults = verify_gallery(folder, folder / "images").faults
+    faults = verify_gallery(current_folder(folder), folder / "images").faults
     assert not faults, faults
     for snapshot in folder.parent.glob("snapshot-*"):
         try:
@@ -180,7 +254,15 @@ def check(folder: Path, held: set[int], name: str, number: int) -> set[int]:
             assert manifest.images % BATCH == 0, f"{snapshot} holds a batch in part"
         except SnapshotInvalid:
             assert snapshot.name == f"snapshot-{number}", f"the acknowledged {snapshot} is not whole"
-    return set(counts)
+    return found_state
+
+
+def in_use(folder: Path, allowed: Sequence[State]) -> State:
+    """Which of the states has the encoder of the gallery as it was left; the first where none was begun."""
+    stored = stored_spec(f"embedded:{folder}")
+    fitting = [state for state in allowed if stored in (None, state.spec)]
+    assert fitting, f"the gallery is of {stored}, which was never told"
+    return fitting[0]
 
 
 def kill_often(kills: int, seed: int) -> Counter[str]:
@@ -193,7 +275,7 @@ def kill_often(kills: int, seed: int) -> Counter[str]:
     met: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "gallery"
-        held: set[int] = set()
+        held = State()
         for number in range(kills):
             held, name, cut = killed(folder, held, 1 + number, draw)
             held = check(folder, held, name, cut)
@@ -220,6 +302,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        child(Path(sys.argv[2]), set(json.loads(sys.argv[4])), int(sys.argv[3]))
+        batches, encoder = json.loads(sys.argv[4])
+        child(Path(sys.argv[2]), State(frozenset(batches), encoder), int(sys.argv[3]))
     else:
         main()

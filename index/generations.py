@@ -51,8 +51,10 @@ def other_generations(folder: Path) -> list[Path]:
     from index.embedded.store import FILE_NAME
 
     used = current_folder(folder)
-    found = [folder, *sorted((folder / FOLDER_NAME).glob("*"))]
-    return [other for other in found if other != used and (other / FILE_NAME).exists()]
+    made = [other for other in sorted((folder / FOLDER_NAME).glob("*")) if other.is_dir()]
+    # What a removal that was broken off left counts too: the write-ahead file holds records and vectors.
+    first = [folder] if any(folder.glob(f"{FILE_NAME}*")) or any(folder.glob("index.*")) else []
+    return [other for other in first + made if other != used]
 
 
 def switch(folder: Path, generation: Path) -> None:

@@ -1,5 +1,6 @@
 """One suite for every engine behind the ``Gallery`` seam; ``memory`` is the oracle of random sequences."""
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ MILVUS = pytest.param("milvus", marks=[pytest.mark.milvus, pytest.mark.slow])
 ENGINES = ["memory", "embedded", LITE, MILVUS]
 # Of random sequences; a write to a Milvus server waits for its clock, 0.2 s.
 EXAMPLES = {"embedded": 60, "milvus-lite": 10, "milvus": 12}
+SEQUENCES_VARIABLE = "PECA_TEST_SEQUENCES"
 KEEPING = ENGINES[1:]
 
 SPEC = EmbeddingSpec(4, "encoder-a")
@@ -542,7 +544,7 @@ def test_random_calls_are_answered_as_by_the_oracle(keeping: Addresses) -> None:
     run_state_machine_as_test(
         lambda: SideBySide(keeping),
         settings=settings(
-            max_examples=EXAMPLES[keeping.engine],
+            max_examples=int(os.environ.get(SEQUENCES_VARIABLE, EXAMPLES[keeping.engine])),
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

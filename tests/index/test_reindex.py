@@ -200,6 +200,18 @@ def test_old_generations_are_dropped_when_asked(site: Site) -> None:
     assert list((site.folder / "generations").glob("*/")) == [folder]
 
 
+def test_what_a_dropping_that_was_broken_off_left_is_dropped_by_the_next(site: Site) -> None:
+    site.reindex()
+    (site.folder / "gallery.sqlite3").rename(site.folder / "gallery.sqlite3-wal")
+    (half := site.folder / "generations" / "half").mkdir()
+    (half / "index.faiss").touch()
+    assert drop_old(site.url) == [str(site.folder), str(half)]
+    assert not half.exists()
+    assert not list(site.folder.glob("gallery.sqlite3*"))
+    assert drop_old(site.url) == []
+    assert_embedded_anew(site, range(200))
+
+
 def test_a_gallery_that_is_not_there_or_of_this_encoder_is_refused(site: Site, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no gallery"):
         reindex(f"embedded:{tmp_path}/none", site.images, Counting().encoder)
