@@ -26,7 +26,7 @@ from index.gallery import Device
 
 TARGET = 0.99
 WARM = 10
-PACKAGES = ["numpy", "faiss-cpu", "hnswlib", "usearch", "lancedb", "milvus-lite", "pymilvus"]
+PACKAGES = ["numpy", "faiss-cpu", "faiss-gpu", "hnswlib", "usearch", "lancedb", "milvus-lite", "pymilvus"]
 
 
 def resident_gb() -> float:
