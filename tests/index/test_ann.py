@@ -1,7 +1,10 @@
 """The planner and the codes behind it: exact where it says so, near enough elsewhere, right at all times."""
 
 import mmap
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -501,3 +504,20 @@ def test_random_calls_are_answered_as_by_the_oracle(
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("ImportError('no such library')", "needs FAISS; install it"),
+        ("RuntimeError('install nvidia-cublas-cu12')", "does not load: install nvidia-cublas-cu12"),
+    ],
+)
+def test_a_faiss_that_does_not_load_is_told(tmp_path: Path, fault: str, told: str) -> None:
+    (tmp_path / "faiss.py").write_text(f"raise {fault}\n")
+    asked = [sys.executable, "-c", "import index.embedded.library"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "MissingExtra: " in done.stderr
+    assert told in done.stderr
