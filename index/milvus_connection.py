@@ -58,6 +58,11 @@ class Connection:
         with self._explained(client):
             return getattr(client, method)(*args, timeout=CALL_S, **options)
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is milvus-lite, in this process, and no server."""
+        return self._address.file is not None
+
     def describe(self, collection: str) -> dict[str, Any] | None:
         """What Milvus knows of a collection or of the one behind an alias; ``None`` where there is none."""
         client = self._open()

@@ -156,6 +156,19 @@ def test_a_file_of_milvus_lite_keeps_a_gallery(tmp_path: Path) -> None:
             opened.remove(ANY)
 
 
+def test_what_a_file_of_milvus_lite_removed_stays_away_when_its_id_comes_again(tmp_path: Path) -> None:
+    pytest.importorskip("milvus_lite")
+    url = f"milvus:{tmp_path}/gallery.db"
+    with closing(open_gallery(url, SPEC)) as gallery:
+        gallery.add([record("a"), record("b")], ROWS[:2])
+    with closing(open_gallery(url, SPEC)) as gallery:
+        assert gallery.remove(ANY) == 2
+        again = [record("a", Modality.INFRARED)]
+        assert gallery.add(again, ROWS[2:3]).added == ("a",)
+        assert gallery.get("a") == again[0]
+        assert gallery.search(ROWS[:1], 5, Where(modality=Modality.VISIBLE)) == [[]]
+
+
 @pytest.mark.milvus
 @pytest.mark.slow
 class TestServer:
