@@ -15,6 +15,7 @@ from exporter.runtime import Encoder
 from index.errors import PecaError
 from index.gallery import Gallery
 from server.connections import Connection
+from server.heap import give_memory_back
 from server.images import ImageStore
 from server.installation import check_installation
 from server.limits import BodyLimit, Intake
@@ -99,6 +100,7 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
         PecaError: The installation is not sound, the address cannot be listened on, or a part cannot be
             opened.
     """
+    give_memory_back()
     check_installation()
     check_certificate(settings)
     configure_logs(settings.log_form, settings.log_level)
