@@ -1,5 +1,6 @@
 """The parts of the camera agent: tracks, crops, the spool, reading of networks, the command line."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from peca_client import Modality
 from peca_client.__main__ import main
+from peca_client.watch.agent import Agent, CameraRules
 from peca_client.watch.crops import Crop, CropPicker, CropRules, light_of, sharpness
 from peca_client.watch.errors import WatchError
 from peca_client.watch.networks import letterbox, read_yolo
@@ -137,6 +140,51 @@ def test_a_folder_gives_each_image_once_and_names_the_bad_one(tmp_path: Path) ->
     assert "bad.jpg is left out" in source.notices[0]
     rest = [frame.mark for frame in source.frames(marks[:1], threading.Event()) if frame]
     assert rest == marks[1:]
+
+
+def test_images_of_a_folder_come_in_the_order_in_which_they_say_that_they_were_taken(tmp_path: Path) -> None:
+    for name, hour in (("first.jpg", "11"), ("second.jpg", "09")):
+        exif = Image.Exif()
+        taken = {ExifTags.Base.DateTimeOriginal: f"2026:05:01 {hour}:00:00"}
+        exif.get_ifd(ExifTags.IFD.Exif).update({**taken, ExifTags.Base.OffsetTimeOriginal: "+02:00"})
+        Image.fromarray(noise(20, 20)).save(tmp_path / name, exif=exif)
+    Image.fromarray(noise(20, 20)).save(tmp_path / "third.jpg")
+    os.utime(tmp_path / "third.jpg", (NOW.timestamp(), NOW.timestamp()))
+    source = FolderSource(tmp_path, fps=5, once=True)
+    frames = [frame for frame in source.frames((), threading.Event()) if frame]
+    assert [frame.captured_at for frame in frames] == [
+        datetime(2026, 5, 1, 7, tzinfo=UTC),
+        datetime(2026, 5, 1, 9, tzinfo=UTC),
+        NOW,
+    ]
+    assert all(frame.still for frame in frames)
+
+
+@pytest.mark.parametrize(("least_hits", "tracks", "short"), [(None, 1, 1), (1, 2, 0), (2, 0, 2)])
+def test_of_a_folder_one_look_is_enough_in_a_still_image_and_not_in_a_video(
+    tmp_path: Path, least_hits: int | None, tracks: int, short: int
+) -> None:
+    class Once:
+        """Sees a person in the still image, and in one frame of the video."""
+
+        seen = 0
+
+        def detect(self, pixels: np.ndarray) -> np.ndarray:
+            self.seen += 1
+            return boxes((0, 0, pixels.shape[1], pixels.shape[0], 0.9)) if self.seen <= 2 else boxes()
+
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "still.png"), noise(128, 64))
+    os.utime(tmp_path / "in" / "still.png", (0, 0))
+    video = cv2.VideoWriter(str(tmp_path / "in" / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 128))
+    for _ in range(4):
+        video.write(noise(128, 64))
+    video.release()
+    rules = CameraRules("gate", None, CropRules(), 0.3, least_hits, 1.0)
+    with Spool(tmp_path / "spool", 1 << 20) as spool:
+        agent = Agent(rules, Once(), spool, lambda _: None)
+        agent.run(FolderSource(tmp_path / "in", fps=5, once=True), threading.Event(), lambda: None)
+        assert (agent.counts["tracks"], agent.counts["short"]) == (tracks, short)
 
 
 def test_addresses_and_messages() -> None:

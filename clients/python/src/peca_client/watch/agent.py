@@ -16,6 +16,8 @@ from peca_client.wording import counted
 
 _NEWS_S = 60.0
 _ROOM_POLL_S = 0.5
+_OF_VIDEOS = 2
+_OF_STILLS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class CameraRules:
         modality: Its light; ``None`` judges each frame, infrared where it has no colours.
         crops: Which crops are kept.
         threshold: Least score of a box.
-        least_hits: A track seen in fewer frames is taken for an error of the detector.
+        least_hits: A track seen in fewer frames is taken for an error of the detector; ``None`` is 2, and
+            1 of people in a still image.
         lost_s: Seconds without a box after which a track is over.
     """
 
@@ -35,7 +38,7 @@ class CameraRules:
     modality: Modality | None
     crops: CropRules
     threshold: float
-    least_hits: int
+    least_hits: int | None
     lost_s: float
 
 
@@ -58,6 +61,7 @@ class Agent:
     say: Callable[[str], None]
     counts: Counter[str] = field(default_factory=Counter)
     _tracks: dict[str, Track] = field(default_factory=dict)
+    _stills: set[str] = field(default_factory=set)
     _marks: list[str] = field(default_factory=list)
     _was_full: bool = False
 
@@ -105,6 +109,8 @@ class Agent:
             if track is not None:
                 name = self._name(track)
                 self._tracks[name] = track
+                if frame.still:
+                    self._stills.add(name)
                 self._picker.see(name, frame.pixels, box[:4], frame.captured_at, modality)
         if frame.mark is not None:
             self._marks.append(frame.mark)
@@ -112,6 +118,11 @@ class Agent:
         over = [name for name in self._picker.tracks() if name not in going_on]
         long = [name for name in self._picker.due(frame.captured_at) if name in going_on]
         self._give_away(over, long, live, stop)
+
+    def _least_hits(self, name: str) -> int:
+        if self.rules.least_hits is not None:
+            return self.rules.least_hits
+        return _OF_STILLS if name in self._stills else _OF_VIDEOS
 
     def _end_tracks(self, live: bool, stop: threading.Event) -> None:
         self._tracker.end()
@@ -126,10 +137,12 @@ class Agent:
         crops: list[Crop] = []
         for name in (*over, *long):
             picked = self._picker.take(self.rules.camera_id, name)
-            if self._tracks[name].hits >= self.rules.least_hits:
+            if self._tracks[name].hits >= self._least_hits(name):
                 crops += picked
         for name in over:
-            kept = self._tracks.pop(name).hits >= self.rules.least_hits
+            kept = self._tracks[name].hits >= self._least_hits(name)
+            del self._tracks[name]
+            self._stills.discard(name)
             self.counts["tracks" if kept else "short"] += 1
         marks = [] if self._tracker.live else self._marks
         if crops or marks:

@@ -99,7 +99,7 @@ def _add_people(group: Any) -> None:
         "--min-hits",
         type=_count,
         metavar="N",
-        help="frames in which a person must be seen [2; of a folder 1]",
+        help="frames in which a person must be seen [2; in still images 1]",
     )
     group.add_argument(
         "--lost",
@@ -200,7 +200,7 @@ def _rules(options: argparse.Namespace) -> Any:
         modality=None if options.modality == "auto" else Modality(options.modality),
         crops=CropRules(options.crops, options.min_height, options.min_sharpness),
         threshold=options.threshold,
-        least_hits=options.min_hits or (1 if Path(options.source).is_dir() else 2),
+        least_hits=options.min_hits,
         lost_s=options.lost,
     )
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from peca_client.exif import captured_at
 from peca_client.watch.errors import WatchError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -33,11 +34,13 @@ class Frame:
         pixels: uint8 (H, W, 3), blue, green, red.
         captured_at: When, UTC.
         mark: Names the frame in its source for good; ``None`` where it cannot be had again (a live stream).
+        still: It is a picture by itself, and no frame of a video.
     """
 
     pixels: Pixels
     captured_at: datetime
     mark: str | None
+    still: bool = False
 
 
 class Source(Protocol):
@@ -115,7 +118,8 @@ class VideoSource:
 class FolderSource:
     """A folder of images and videos, taken in the order of their times; new files as they come.
 
-    A file counts once it has not changed for a second, so that no half-written one is read.
+    A file counts once it has not changed for a second, so that no half-written one is read. An image's time
+    is EXIF's where it has one, else its file's.
 
     Attributes:
         folder: The folder; folders in it are looked at too.
@@ -130,35 +134,42 @@ class FolderSource:
     notices: list[str] = field(default_factory=list)
 
     def frames(self, done: Collection[str], stop: threading.Event) -> Iterator[Frame | None]:
-        """See ``Source``; an image was taken at the time of its file's last change."""
+        """See ``Source``."""
         given: set[str] = set()
         while not stop.is_set():
-            for path in self._files():
+            for taken, path in self._files(given):
+                if stop.is_set():
+                    break
                 name = file_mark(path)
-                if stop.is_set() or name in given:
-                    continue
                 given.add(name)
                 if name not in done:
-                    yield from self._frames_of(path, done, stop)
+                    yield from self._frames_of(path, taken, done, stop)
             if self.once:
                 return
             yield None
             stop.wait(_POLL_S)
 
-    def _files(self) -> list[Path]:
+    def _files(self, given: Collection[str]) -> list[tuple[datetime, Path]]:
+        """The files but for those ``given``, each with its time, by time."""
         known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
         found = []
         for path in self.folder.rglob("*"):
             try:
-                changed = path.stat().st_mtime
+                settled = self.once or time.time() - path.stat().st_mtime >= _SETTLED_S
+                if (
+                    path.suffix.lower() in known
+                    and path.is_file()
+                    and settled
+                    and file_mark(path) not in given
+                ):
+                    found.append((_taken_at(path), path))
             except FileNotFoundError:
                 continue
-            settled = self.once or time.time() - changed >= _SETTLED_S
-            if path.suffix.lower() in known and path.is_file() and settled:
-                found.append((changed, path))
-        return [path for _, path in sorted(found)]
+        return sorted(found)
 
-    def _frames_of(self, path: Path, done: Collection[str], stop: threading.Event) -> Iterator[Frame]:
+    def _frames_of(
+        self, path: Path, taken: datetime, done: Collection[str], stop: threading.Event
+    ) -> Iterator[Frame]:
         try:
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 yield from VideoSource(path, self.fps).frames(done, stop)
@@ -166,11 +177,10 @@ class FolderSource:
             pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
             if pixels is None:
                 raise WatchError(f"expected an image, but OpenCV cannot read {path}")
-            taken = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         except (OSError, cv2.error, WatchError) as error:
             self.notices.append(f"{path.name} is left out: {error}")
         else:
-            yield Frame(np.asarray(pixels, np.uint8), taken, file_mark(path))
+            yield Frame(np.asarray(pixels, np.uint8), taken, file_mark(path), still=True)
 
 
 @dataclass
@@ -260,8 +270,20 @@ def open_source(address: str, fps: float, start: datetime | None, once: bool) ->
             f"expected a video file, a folder or an rtsp:// address; there is no {without_password(address)}"
         )
     if start is not None:
-        raise WatchError("--start is for a video file; images carry their file's time, streams the present")
+        raise WatchError(
+            "--start is for a video file; images carry their own or their file's time, streams the present"
+        )
     return source
+
+
+def _taken_at(path: Path) -> datetime:
+    """When a file's picture was taken, or its video ended."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        try:
+            return captured_at(path)
+        except PermissionError:
+            pass  # it is left out, with a notice, when it is to be taken
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def file_mark(path: Path) -> str:
