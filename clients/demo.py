@@ -82,7 +82,7 @@ def run_demo(out: Path, host: str, port: int, serve: bool) -> None:
     Raises:
         PecaError: The server did not start, or refused an image.
     """
-    console = Console()
+    console = Console(emoji=False)
     # Whoever ends the demonstration by SIGTERM must not leave its server behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.print(

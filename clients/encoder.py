@@ -202,7 +202,7 @@ def _print_checks(path: Path, checks: "list[Check]", failed: bool) -> None:
         table.add_row(Text(check.what), check.verdict, Text(check.found))
     console().print(table)
     verdict = "do not use it; export it again" if failed else "whole, and computes what was trained"
-    console().print(f"{path}: {verdict}", markup=False, soft_wrap=True)
+    console().print(f"{path}: {verdict}", soft_wrap=True)
 
 
 def _print_timings(
@@ -234,11 +234,10 @@ def _print_timings(
     console().print(
         f"speed: against {reference_of(ways).name}, median over turns; mean cosine: with the trained "
         f"network, on the probe. {', '.join(f'{name} {number}' for name, number in _versions().items())}",
-        markup=False,
         soft_wrap=True,
     )
     for name, reason in absent.items():
-        console().print(f"not measured: {name}: {reason}", markup=False, soft_wrap=True)
+        console().print(f"not measured: {name}: {reason}", soft_wrap=True)
 
 
 def _versions() -> dict[str, Any]:

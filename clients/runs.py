@@ -24,7 +24,7 @@ def run_training(options: TrainOptions) -> None:
     if rank_of_this_process() > 0:
         train(options, _say_nothing)
         return
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("{task.fields[values]}"), console=console) as progress:
         reporter = _Reporter(progress)
@@ -51,7 +51,7 @@ class _Reporter:
         self.step, self.steps = event.step, event.steps
         if event.run:
             described = "\n".join(f"{name}: {text}" for name, text in event.run.items())
-            self._progress.console.print(described, soft_wrap=True)
+            self._progress.console.print(described, markup=False, soft_wrap=True)
         elif "decoded" in values:
             self._advance("decoding", values["decoded"], values["images"], "")
         elif "batch_identities" in values:

@@ -39,8 +39,12 @@ _SCORES = {
 
 
 def console() -> Console:
-    """Standard output; a pipe has no width of its own, so it gets one that wraps nothing needed."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+    """Standard output, as it is: a site's names may hold what rich reads as mark-up, or ``:back:``.
+
+    A pipe has no width of its own, so it gets one that wraps nothing needed.
+    """
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -67,7 +71,6 @@ def print_hits(result: SearchResult) -> None:
     console().print(
         f"{len(result.items)} found in {result.gallery_modality} images{order}; search {result.search_id}, "
         f"encoder {result.encoder}",
-        markup=False,
     )
 
 
@@ -89,7 +92,7 @@ def print_ingest(report: IngestReport) -> None:
     console().print(counts)
     for status in (IngestStatus.REFUSED, IngestStatus.CONFLICT):
         for one in _reasons(report, status):
-            console().print(f"{status}: {one['filename']}: {one['reason']}", markup=False, soft_wrap=True)
+            console().print(f"{status}: {one['filename']}: {one['reason']}", soft_wrap=True)
 
 
 def print_evaluation(report: EvaluationReport, paper: PaperScores | None = None) -> None:
@@ -117,10 +120,9 @@ def print_evaluation(report: EvaluationReport, paper: PaperScores | None = None)
         f"{counted(first.queries, 'query', 'queries')}, {first.valid_queries:,} of them with a match, "
         f"{counted(first.gallery, 'gallery image')}{' (first trial)' if trials > 1 else ''}; "
         f"{counted(report.unlabelled, 'unlabelled image')} took no part; encoder {report.encoder}",
-        markup=False,
     )
     if paper is not None:
-        console().print(_beside(report, paper), markup=False, soft_wrap=True)
+        console().print(_beside(report, paper), soft_wrap=True)
 
 
 def _beside(report: EvaluationReport, paper: PaperScores) -> str:
@@ -151,7 +153,6 @@ def print_distances(distances: Distances) -> None:
         console().print(
             f"modality gap {gap:.3f}: one person's images lie that much further apart across modalities than "
             "within one",
-            markup=False,
         )
 
 
@@ -179,7 +180,6 @@ def print_gallery(stats: "GalleryStats", gallery: str) -> None:
         f"on the disk: database {size_text(stats.database_bytes)}, "
         f"index file {size_text(stats.index_file_bytes)}, "
         f"{counted(stats.image_files, 'image file')} {size_text(stats.image_bytes)}",
-        markup=False,
         soft_wrap=True,
     )
 
@@ -187,13 +187,12 @@ def print_gallery(stats: "GalleryStats", gallery: str) -> None:
 def print_verification(found: "Verification", gallery: str, images: Path) -> None:
     """Print each fault, then what was looked at."""
     for fault in found.faults:
-        console().print(fault, markup=False, soft_wrap=True)
+        console().print(fault, soft_wrap=True)
     files = "no image files" if found.image_files is None else counted(found.image_files, "image file")
     index = "index file" if found.has_index_file else "no index file"
     verdict = counted(len(found.faults), "fault") if found.faults else "no fault"
     console().print(
         f"{gallery}: {verdict}; {counted(found.images, 'image')}, {index}, {files} in {images}",
-        markup=False,
         soft_wrap=True,
     )
 
@@ -238,9 +237,7 @@ def print_parity(bundle: Bundle) -> None:
         cosines = (f"{figures['min_cosine']:.4f}", f"{figures['mean_cosine']:.4f}")
         table.add_row(precision, size, figures["against"], *cosines, f"{100 * figures['mean_ap']:.1f}")
     console().print(table)
-    console().print(
-        f"{bundle.fingerprint} in {bundle.path}, measured on {parity['images']} images", markup=False
-    )
+    console().print(f"{bundle.fingerprint} in {bundle.path}, measured on {parity['images']} images")
 
 
 def _reasons(report: IngestReport, status: IngestStatus) -> list[dict[str, str]]:

@@ -90,6 +90,14 @@ def test_verify_beside_a_server(served: Server, peca: Peca) -> None:
     assert ": no fault; 9 images, no index file, 9 image files in " in out
 
 
+def test_names_are_printed_as_they_are(data: Path, peca: Peca, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data.parent)
+    for name in ("back", "[red]"):  # rich has a sign for the one between colons, and a colour for the other
+        shutil.copytree(data, name)
+        _, out, _ = peca("gallery", "verify", "--gallery", f"embedded:{name}")
+        assert f"embedded:{name}: no fault" in out
+
+
 def test_verify_names_each_fault_and_ends_with_1(data: Path, peca: Peca) -> None:
     file_of(data, "i3").unlink()
     file_of(data, "i4").write_bytes(picture(4)[:400])
