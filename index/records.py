@@ -15,6 +15,8 @@ def as_utc(moment: datetime, name: str) -> datetime:
         InvalidInput: ``moment`` carries no time zone, so it names no instant, or its instant lies
             outside the years 1 to 9999 in UTC.
     """
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise InvalidInput(f"{name} must carry a time zone (for example ...Z), got {moment.isoformat()}")
     try:
@@ -31,6 +33,8 @@ def check_text(text: str, name: str) -> None:
     """
     if "\0" in text:
         raise InvalidInput(f"{name} must not contain a NUL character, got {text!r}")
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -64,19 +68,22 @@ class ImageRecord:
     source: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("image_id", "camera_id"):
-            if not getattr(self, name):
-                raise InvalidInput(f"{name} must not be empty")
+        # A search makes twenty of these, so nothing is set again that is as it should be.
+        if not self.image_id or not self.camera_id:
+            raise InvalidInput(f"{'camera_id' if self.image_id else 'image_id'} must not be empty")
         for name in ("image_id", "camera_id", "person_id", "track_id", "source"):
             text = getattr(self, name)
             if text is not None:
                 check_text(text, name)
-        try:
-            object.__setattr__(self, "modality", Modality(self.modality))
-        except ValueError:
-            allowed = ", ".join(Modality)
-            raise InvalidInput(f"modality must be one of {allowed}; got {self.modality!r}") from None
-        object.__setattr__(self, "captured_at", as_utc(self.captured_at, "captured_at"))
+        if type(self.modality) is not Modality:
+            try:
+                object.__setattr__(self, "modality", Modality(self.modality))
+            except ValueError:
+                allowed = ", ".join(Modality)
+                raise InvalidInput(f"modality must be one of {allowed}; got {self.modality!r}") from None
+        captured_at = as_utc(self.captured_at, "captured_at")
+        if captured_at is not self.captured_at:
+            object.__setattr__(self, "captured_at", captured_at)
 
 
 @dataclass(frozen=True, slots=True)

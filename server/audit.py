@@ -172,7 +172,7 @@ class AuditLog:
                 with self._lock:
                     self._turn, end, link = _Turn(), self._end, self._link
                 try:
-                    os.fsync(self._file)
+                    os.fdatasync(self._file)  # with the file's new size, without its time
                 except OSError as error:
                     turn.failure = error
                 turn.over = True

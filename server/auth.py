@@ -4,9 +4,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 
 from server.access import GRANTS, Caller, Holder, Permission, Role
 from server.errors import KeyMissing
@@ -17,18 +16,17 @@ API_KEY_HEADER = "X-API-Key"
 _PERMISSION = "x-peca-permission"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-# They only describe headers and cookie in the OpenAPI document; KeyedRoute decides.
-_DESCRIBED = [
-    Security(HTTPBearer(auto_error=False, description="The API key as a bearer token.")),
-    Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False, description="The API key.")),
-    Security(
-        APIKeyCookie(
-            name=COOKIE,
-            auto_error=False,
-            description=f"A browser's session (POST /session); any method but GET also needs {CSRF_HEADER}.",
-        )
-    ),
-]
+SECURITY_SCHEMES = {
+    "HTTPBearer": {"type": "http", "scheme": "bearer", "description": "The API key as a bearer token."},
+    "APIKeyHeader": {"type": "apiKey", "in": "header", "name": API_KEY_HEADER, "description": "The API key."},
+    "APIKeyCookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": f"A browser's session (POST /session); any method but GET also needs {CSRF_HEADER}.",
+    },
+}
+"""What ``KeyedRoute`` takes, as the OpenAPI document says it."""
 
 
 class KeyedRoute(APIRoute):
@@ -36,6 +34,12 @@ class KeyedRoute(APIRoute):
 
     FastAPI's dependencies run after the body was read; this runs before.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        security: dict[str, Any] = {"security": [{name: []} for name in SECURITY_SCHEMES]}
+        super().__init__(
+            path, endpoint, **{**options, "openapi_extra": (options.get("openapi_extra") or {}) | security}
+        )
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, behind the check."""
@@ -74,7 +78,7 @@ TheCaller = Annotated[Caller, Depends(caller_of)]
 
 def keyed_router(tag: str) -> APIRouter:
     """A router whose every route asks for a key or a session."""
-    return APIRouter(route_class=KeyedRoute, dependencies=_DESCRIBED, tags=[tag])
+    return APIRouter(route_class=KeyedRoute, tags=[tag])
 
 
 def admitted(request: Request, parts: Parts, *, used: bool = True) -> Holder:

@@ -1,7 +1,8 @@
 """One encoder, many requests: what waits while it works is encoded together as soon as it is free.
 
 Two batches are in the encoder at once, so that none of its processors stands still while one is gathered,
-given back, or waits for its slowest part.
+given back, or waits for its slowest part. A search that finds room goes there in its own thread: to hand
+it to another and back would take longer than to gather a batch could save.
 """
 
 import math
@@ -23,11 +24,14 @@ from index.space import Modality
 from server.errors import EncoderBusy, ServerStopping
 from server.metrics import BATCH_IMAGES, ENCODER_ERRORS, Stage, observe
 from server.patience import Patience, patience
+from server.processors import step_back
 
 MAX_BATCH = 8
 WORKERS = 2
 SEARCHED_LATELY_S = 2.0
 INGEST_SLICE_S = 0.004
+_STEPS_BACK = 5
+"""Behind what brings images and takes vectors away, and before the decoding of ingest."""
 
 
 class Lane(StrEnum):
@@ -74,6 +78,7 @@ class EncodingQueue:
         self._searched_at = -math.inf
         self._image_s = 0.0
         self._ingesting = 0
+        self._room = workers
         self._workers = [Thread(target=self._work, name="peca-encoder", daemon=True) for _ in range(workers)]
         for worker in self._workers:
             worker.start()
@@ -151,7 +156,15 @@ class EncodingQueue:
             ServerStopping: The queue is closed.
         """
         with self.admitted(len(images), lane):
-            return result_of(self.submit(images, modality, lane))
+            if lane is Lane.INGEST or not self._enter(len(images)):
+                return result_of(self.submit(images, modality, lane))
+            try:
+                observe(Stage.WAIT, 0)
+                embeddings = self._timed(images, modality)
+            finally:
+                self._leave(lane)
+            patience().check()
+            return embeddings
 
     def close(self) -> None:
         """Finish what waits, take no more, and end the workers."""
@@ -166,33 +179,59 @@ class EncodingQueue:
             raise ServerStopping("the server is stopping; ask again when it is back")
 
     def _work(self) -> None:
+        step_back(_STEPS_BACK)
         while (taken := self._next_batch()) is not None:
             lane, batch = taken
             try:
                 if wanted := [waiting for waiting in batch if _is_wanted(waiting[0])]:
                     self._encode(wanted)
             finally:
-                with self._changed:
-                    self._ingesting -= lane is Lane.INGEST
+                self._leave(lane)
+
+    def _enter(self, count: int) -> bool:
+        """Take a place in the encoder for one search, where one is free and no search was there before."""
+        with self._changed:
+            self._check_open()
+            if not self._room or self._lanes[Lane.SEARCH] or count > MAX_BATCH:
+                return False
+            self._room -= 1
+            self._searched_at = time.monotonic()
+            return True
+
+    def _leave(self, lane: Lane) -> None:
+        """Give back the place of a batch."""
+        with self._changed:
+            self._room += 1
+            self._ingesting -= lane is Lane.INGEST
+            if any(self._lanes.values()) or self._closed:
+                self._changed.notify()
 
     def _next_batch(self) -> tuple[Lane, list[_Waiting]] | None:
         """The next images of the most urgent lane; ``None`` once the queue is closed and nothing is left."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._open_lane())
+            self._changed.wait_for(lambda: self._open_lane() or self._finished())
             lane = self._open_lane()
             if lane is None:
+                self._changed.notify_all()
                 return None
             waiting, most = self._lanes[lane], self._most(lane)
+            self._room -= 1
             self._ingesting += lane is Lane.INGEST
             return lane, [waiting.popleft() for _ in range(min(most, len(waiting)))]
 
     def _open_lane(self) -> Lane | None:
         """The most urgent lane in which images wait that a further worker may take."""
+        if not self._room:
+            return None
         if self._lanes[Lane.SEARCH]:
             return Lane.SEARCH
         if self._lanes[Lane.INGEST] and not (self._ingesting and self._is_searched()):
             return Lane.INGEST
         return None
+
+    def _finished(self) -> bool:
+        """Whether no work is left, nor comes."""
+        return self._closed and not any(self._lanes.values())
 
     def _is_searched(self) -> bool:
         """Whether people searched just now, so that ingest has to leave them room."""
@@ -210,16 +249,11 @@ class EncodingQueue:
         images = np.stack([job.images[position] for job, position in batch])
         began = time.perf_counter()
         try:
-            rows = self._encoder.encode(images, [job.modality[position] for job, position in batch])
+            rows = self._timed(images, [job.modality[position] for job, position in batch])
         except Exception as error:  # it belongs to the requests that wait, not to this thread
-            ENCODER_ERRORS.inc()
             for job in {job for job, _ in batch}:
                 _fail(job, error)
             return
-        took = time.perf_counter() - began
-        self._image_s = took / len(batch)
-        BATCH_IMAGES.observe(len(batch))
-        observe(Stage.ENCODE, took)
         for (job, position), row in zip(batch, rows, strict=True):
             job.embeddings[position] = row
         with self._changed:  # another worker may have the other images of a job
@@ -230,6 +264,20 @@ class EncodingQueue:
             observe(Stage.WAIT, began - job.submitted)
             with suppress(InvalidStateError):
                 job.done.set_result(job.embeddings)
+
+    def _timed(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+        """Embed one batch, and note what it took."""
+        began = time.perf_counter()
+        try:
+            rows = self._encoder.encode(images, modality)
+        except Exception:
+            ENCODER_ERRORS.inc()
+            raise
+        took = time.perf_counter() - began
+        self._image_s = took / len(images)
+        BATCH_IMAGES.observe(len(images))
+        observe(Stage.ENCODE, took)
+        return rows
 
 
 def result_of(done: Future[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from server.auth import SECURITY_SCHEMES
 from server.headers import SecurityHeaders
 from server.problems import MEDIA_TYPE
 from server.request_log import RequestLog
@@ -45,6 +46,7 @@ class DescribedApp(FastAPI):
         for name in _REPLACED_SCHEMAS:
             schemas.pop(name, None)
         schemas["Problem"] = Problem.model_json_schema()
+        document["components"]["securitySchemes"] = SECURITY_SCHEMES
         return document
 
 

@@ -1,6 +1,8 @@
 """Who gets the processors of a serving process: its many threads take turns, and none waits by spinning."""
 
+import os
 import sys
+from threading import get_native_id
 
 from threadpoolctl import threadpool_limits
 
@@ -17,3 +19,13 @@ def share_processors() -> None:
     """
     sys.setswitchinterval(_SWITCH_S)
     threadpool_limits(1, user_api="blas")
+
+
+def step_back(steps: int) -> None:
+    """Let this thread wait where others of the process want a processor: a search, or the event loop.
+
+    Args:
+        steps: Of niceness, which Linux keeps by thread; elsewhere nothing is done.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), steps)

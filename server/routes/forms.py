@@ -36,7 +36,7 @@ def only_fields(
 def form_of(
     model: type[Fields], files: str | None = None
 ) -> Callable[[Request], Coroutine[Any, Any, Fields]]:
-    """A dependency that reads a whole form by one model, and refuses what ``only_fields`` does.
+    """A reader of a whole form by one model, which refuses what ``only_fields`` does.
 
     FastAPI reads a form field by field, and looks at the type of each anew with every request; where an
     answer is waited for, that is felt. ``described`` tells of the form in the API's document.

@@ -1,16 +1,18 @@
 """Searching."""
 
+from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends, Response
+from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from index.records import Where
 from index.rerank import Ranked
 from index.space import Modality
 from server.access import Caller, Permission
-from server.auth import TheCaller, keyed_router, needs
-from server.parts import OpenParts
+from server.auth import caller_of, keyed_router, needs
+from server.parts import Parts, parts_of
 from server.routes.filters import names_in
 from server.routes.forms import described, form_of
 from server.routes.links import thumbnail_url
@@ -100,21 +102,21 @@ class SearchForm(SearchFields):
     query_modality: QueryModality = Field(description="Of the images; `auto` judges each by its content.")
 
 
+_search_form = form_of(SearchForm, files="image")
+_stored_search_form = form_of(SearchFields)
+
+
 @router.post(
     "/search",
     summary="Find a person",
     response_model=SearchAnswer,
     openapi_extra=needs(Permission.SEARCH) | described(SearchForm, "multipart/form-data"),
 )
-def search(
-    parts: OpenParts,
-    caller: TheCaller,
-    form: Annotated[SearchForm, Depends(form_of(SearchForm, files="image"))],
-) -> Response:
+async def search(request: Request) -> Response:
     """Rank the gallery's images of one modality by how similar their person is to that of the images."""
+    form = await _search_form(request)
     light = None if form.query_modality is QueryModality.AUTO else Modality(form.query_modality)
-    query = form.query(caller)
-    return _answer(parts.search.run(form.image, light, query), query)
+    return await _answered(request, form, lambda parts, query: parts.search.run(form.image, light, query))
 
 
 @router.post(
@@ -123,15 +125,16 @@ def search(
     response_model=SearchAnswer,
     openapi_extra=needs(Permission.SEARCH) | described(SearchFields, "application/x-www-form-urlencoded"),
 )
-def search_by_image(
-    parts: OpenParts,
-    caller: TheCaller,
-    image_id: str,
-    form: Annotated[SearchFields, Depends(form_of(SearchFields))],
-) -> Response:
+async def search_by_image(request: Request, image_id: str) -> Response:
     """The same with a stored image in place of one sent; it is not among its own results."""
-    query = form.query(caller)
-    return _answer(parts.search.run_stored(image_id, query), query)
+    form = await _stored_search_form(request)
+    return await _answered(request, form, lambda parts, query: parts.search.run_stored(image_id, query))
+
+
+async def _answered(request: Request, form: SearchFields, find: Callable[[Parts, Query], Result]) -> Response:
+    """Search in a thread, without FastAPI's own way there through its dependencies, which is felt."""
+    parts, query = await parts_of(request), form.query(await caller_of(request))
+    return await run_in_threadpool(lambda: _answer(find(parts, query), query))
 
 
 def _answer(result: Result, query: Query) -> Response:

@@ -21,11 +21,15 @@ from server.clean_copy import clean_copy
 from server.errors import BatchTooLarge, ImageConflict, MetadataMismatch
 from server.metrics import IMAGES, Stage, timed
 from server.patience import patience
+from server.processors import step_back
 from server.readiness import check_space
 from server.schemas import ImageMetadata, Status
 from server.services.catalogue import Catalogue
 from server.services.query_images import check_image_bytes
 from server.settings import Settings
+
+_STEPS_BACK = 10
+"""Behind all that a search needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,9 @@ class Ingest:
         self._catalogue = catalogue
         self._encoding = encoding
         self._settings = settings
-        self._decoding = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="peca-decode")
+        self._decoding = ThreadPoolExecutor(
+            os.cpu_count() or 1, "peca-decode", initializer=step_back, initargs=(_STEPS_BACK,)
+        )
 
     def run(
         self, uploads: Sequence[Upload], metadata: Sequence[ImageMetadata], holder: Holder

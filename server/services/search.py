@@ -4,7 +4,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -174,7 +174,7 @@ class Search:
             reason=query.reason,
             query_sha256=images[0].sha256,
             query_modality=images[0].modality,
-            queries=[asdict(image) for image in images],
+            queries=[_facts(image) for image in images],
             filters=filters_json(where),
             limit=query.limit,
             score_threshold=query.score_threshold,
@@ -189,7 +189,7 @@ class Search:
 
 def filters_json(where: Where) -> dict[str, object]:
     """The conditions of a filter as the audit log keeps them."""
-    return {name: _plain(value) for name, value in asdict(where).items() if value is not None}
+    return {name: _plain(value) for name, value in _facts(where).items() if value is not None}
 
 
 def _searched(where: Where, images: tuple[QueryImage, ...]) -> Modality:
@@ -223,6 +223,11 @@ def _shown(one: Ranked) -> dict[str, object]:
         "camera_id": record.camera_id,
     }
     return told if one.group_size == 1 else {**told, "group_size": one.group_size}
+
+
+def _facts(one: QueryImage | Where) -> dict[str, object]:
+    """The attributes by name; ``dataclasses.asdict`` would copy each value, at ten times the time."""
+    return {name: getattr(one, name) for name in one.__slots__}
 
 
 def _plain(value: object) -> object:

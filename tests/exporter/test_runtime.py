@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
@@ -11,6 +13,7 @@ import pytest
 import torch
 from small_encoder import BOTH, HW, SmallNetwork, freeze, people, vectors
 
+from exporter import sessions
 from exporter.bundle import MANIFEST, Precision, default_bundle, describe_file, read_bundle, seal
 from exporter.errors import BundleInvalid, ProviderUnfit
 from exporter.parity import check_parity, parity_report
@@ -19,6 +22,7 @@ from exporter.providers import Provider
 from exporter.runtime import Encoder, GreyPixelEncoder, load_encoder
 from exporter.sessions import missing
 from index.errors import InvalidInput
+from index.space import Modality
 
 
 def cuda_runs():
@@ -282,6 +286,50 @@ def test_cuda_gives_what_the_processor_gives(frozen):
     lights = [BOTH[code] for code in modality]
     found, expected = (load_encoder(frozen, name).encode(images, lights) for name in ("cuda", "cpu"))
     assert (found * expected).sum(1).min() > 0.98
+
+
+def test_a_call_alone_takes_all_cores_and_what_comes_meanwhile_one(monkeypatch, frozen):
+    opened = []
+    real = sessions._open
+    monkeypatch.setattr(sessions, "_open", lambda *said, **more: opened.append(more) or real(*said, **more))
+    sessions.open_onnx(frozen / "encoder.int8.onnx")
+    assert [more["threads"] for more in opened] == [sessions._cores(), 1]
+
+    inside, go = threading.Event(), threading.Event()
+
+    def alone(images, codes):
+        inside.set()
+        assert go.wait(10)
+        return "alone"
+
+    run = sessions._by_company(alone, lambda images, codes: "beside")
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(run, None, None)
+        assert inside.wait(10)
+        assert run(None, None) == "beside"
+        go.set()
+        assert first.result(10) == "alone"
+    assert run(None, None) == "alone"
+
+
+def test_a_call_that_fails_leaves_room_for_the_next():
+    def fail(images, codes):
+        raise ValueError("no")
+
+    run = sessions._by_company(fail, lambda images, codes: "beside")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"):
+            run(None, None)
+
+
+def test_calls_that_meet_give_what_each_gives_alone(frozen):
+    encoder = load_encoder(frozen)
+    images = np.random.default_rng(3).integers(0, 255, (8, *encoder.image_hw, 3), dtype=np.uint8)
+    light = [Modality.VISIBLE, Modality.INFRARED] * 4
+    expected = encoder.encode(images, light)
+    with ThreadPoolExecutor(4) as callers:
+        for rows in callers.map(lambda _: encoder.encode(images, light), range(16)):
+            np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
 GROWTH = """

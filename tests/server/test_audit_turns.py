@@ -25,7 +25,7 @@ def test_records_of_many_threads_wait_for_the_disk_together(
 
     with closing(AuditLog(tmp_path)) as log, ThreadPoolExecutor(32) as callers:
         log.append(Action.START)
-        monkeypatch.setattr(os, "fsync", slowly)
+        monkeypatch.setattr(os, "fdatasync", slowly)
         links = list(callers.map(lambda _: log.append(Action.READ), range(32)))
         assert max(forced) == (tmp_path / "audit.jsonl").stat().st_size
     assert 1 <= len(forced) <= 16
@@ -45,7 +45,7 @@ def test_no_record_is_acknowledged_before_it_is_on_the_disk(
             reached.set()
             assert go.wait(10)
 
-        monkeypatch.setattr(os, "fsync", held)
+        monkeypatch.setattr(os, "fdatasync", held)
         waiting = [callers.submit(log.append, Action.READ) for _ in range(4)]
         assert reached.wait(10)
         time.sleep(0.05)
@@ -66,7 +66,7 @@ def test_what_the_disk_refused_is_taken_off_for_all_who_wait(
                 time.sleep(0.05)
                 raise OSError(28, "No space left on device")
 
-            patch.setattr(os, "fsync", refuse)
+            patch.setattr(os, "fdatasync", refuse)
             failed = [callers.submit(log.append, Action.READ) for _ in range(4)]
             for one in failed:
                 with pytest.raises(StorageUnavailable, match="No space left"):

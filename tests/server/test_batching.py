@@ -125,6 +125,49 @@ def test_two_batches_are_in_the_encoder_at_once_but_one_of_ingest_while_people_s
         assert encoder.most == 1
 
 
+def test_a_search_that_finds_room_is_encoded_in_its_own_thread(held) -> None:
+    encoder, queue, _ = held
+    threads: list[str] = []
+    real = GreyPixelEncoder.encode
+
+    def encode(images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+        threads.append(threading.current_thread().name)
+        return real(encoder, images, modality)
+
+    encoder.encode = encode
+    mine = queue.encode(images(1, 1), [Modality.VISIBLE], Lane.SEARCH)
+    np.testing.assert_array_equal(mine, real(encoder, images(1, 1), [Modality.VISIBLE]))
+    queue.encode(images(1, 1), [Modality.VISIBLE], Lane.INGEST)
+    assert threads == [threading.current_thread().name, "peca-encoder"]
+
+
+def test_what_waits_behind_a_search_in_its_own_thread_is_encoded_once_that_is_done(held) -> None:
+    encoder, queue, callers = held
+    first = callers.submit(queue.encode, images(1, 1), [Modality.VISIBLE], Lane.SEARCH)
+    assert encoder.entered.acquire(timeout=10)
+    later = [callers.submit(queue.encode, images(1, 2), [Modality.VISIBLE], Lane.SEARCH) for _ in range(3)]
+    waiting(queue, Lane.SEARCH, 3)
+    assert encoder.batches == [1, 1]
+    encoder.go.release(2)
+    for future in (first, *later):
+        future.result(timeout=10)
+    assert encoder.batches == [1, 1, 2, 3]
+
+
+def test_a_queue_that_closes_finishes_what_waits_behind_a_search(held) -> None:
+    encoder, queue, callers = held
+    first = callers.submit(queue.encode, images(1, 1), [Modality.VISIBLE], Lane.SEARCH)
+    assert encoder.entered.acquire(timeout=10)
+    later = callers.submit(queue.encode, images(1, 2), [Modality.VISIBLE], Lane.SEARCH)
+    waiting(queue, Lane.SEARCH, 1)
+    closing_down = callers.submit(queue.close)
+    encoder.go.release(2)
+    for future in (first, later, closing_down):
+        future.result(timeout=10)
+    with pytest.raises(ServerStopping):
+        queue.encode(images(1, 3), [Modality.VISIBLE], Lane.SEARCH)
+
+
 def test_everyone_gets_their_own_rows() -> None:
     encoder = GreyPixelEncoder()
     queue = EncodingQueue(encoder, max_waiting=1000)

@@ -1,7 +1,14 @@
 """The threads of a serving process."""
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import get_native_id
+
+import pytest
+
+from server.processors import step_back
 
 _PROGRAM = """
 import sys
@@ -25,3 +32,15 @@ def test_a_matrix_product_starts_no_threads_and_the_event_loop_gets_its_turn_soo
     assert threads
     assert set(threads) == {"1"}
     assert float(interval) < 0.005
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the niceness of a thread")
+def test_a_thread_that_steps_back_does_so_alone() -> None:
+    before = niceness()
+    with ThreadPoolExecutor(1, initializer=step_back, initargs=(7,)) as pool:
+        assert pool.submit(niceness).result(10) == 7
+    assert niceness() == before
