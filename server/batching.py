@@ -155,6 +155,8 @@ class EncodingQueue:
             ClientLeft: Nobody waits for the answer any more.
             ServerStopping: The queue is closed.
         """
+        its = patience()
+        its.check()
         with self.admitted(len(images), lane):
             if lane is Lane.INGEST or not self._enter(len(images)):
                 return result_of(self.submit(images, modality, lane))
@@ -163,7 +165,7 @@ class EncodingQueue:
                 embeddings = self._timed(images, modality)
             finally:
                 self._leave(lane)
-            patience().check()
+            its.check()
             return embeddings
 
     def close(self) -> None:

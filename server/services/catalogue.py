@@ -15,6 +15,7 @@ from index.rerank import Ranked, find
 from server.access import Holder
 from server.errors import ImageFileMissing, ImageUnknown
 from server.images import ImageStore, thumbnail
+from server.patience import patience
 from server.schemas import Status
 from server.services.watching import Watching
 
@@ -123,7 +124,9 @@ class Catalogue:
     def records(self, where: Where) -> Iterator[ImageRecord]:
         """The records of all images that pass ``where``, newest first."""
         last: tuple[datetime, str] | None = None
+        its = patience()
         while page := self._gallery.page(where, _PAGE, last):
+            its.check()
             yield from page
             last = (page[-1].captured_at, page[-1].image_id)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from exporter.runtime import GreyPixelEncoder
 from index.space import Modality
 from server.batching import MAX_BATCH, EncodingQueue, Lane
-from server.errors import EncoderBusy, ServerStopping
+from server.errors import ClientLeft, EncoderBusy, ServerStopping
+from server.patience import Patience
 
 
 class HeldEncoder(GreyPixelEncoder):
@@ -139,6 +140,16 @@ def test_a_search_that_finds_room_is_encoded_in_its_own_thread(held) -> None:
     np.testing.assert_array_equal(mine, real(encoder, images(1, 1), [Modality.VISIBLE]))
     queue.encode(images(1, 1), [Modality.VISIBLE], Lane.INGEST)
     assert threads == [threading.current_thread().name, "peca-encoder"]
+
+
+def test_a_search_that_nobody_waits_for_is_not_encoded_though_the_encoder_is_free(held, monkeypatch) -> None:
+    encoder, queue, _ = held
+    its = Patience(None)
+    its.left = True
+    monkeypatch.setattr("server.batching.patience", lambda: its)
+    with pytest.raises(ClientLeft):
+        queue.encode(images(1, 1), [Modality.VISIBLE], Lane.SEARCH)
+    assert encoder.batches == []
 
 
 def test_what_waits_behind_a_search_in_its_own_thread_is_encoded_once_that_is_done(held) -> None:

@@ -154,6 +154,22 @@ def test_a_request_that_takes_too_long_is_given_up(start: Callable[..., Site]) -
     assert site.http.get("/cameras").json()["items"] == []
 
 
+def test_the_time_limit_holds_for_the_gallery_too_and_such_a_search_is_not_recorded(
+    start: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = start(request_timeout_s=0.3)
+    site.people(3)
+    gallery = site.app.state.parts.catalogue._gallery
+    for name in ("search", "page"):
+        quick = getattr(gallery, name)
+        monkeypatch.setattr(
+            gallery, name, lambda *said, quick=quick, **more: time.sleep(0.5) or quick(*said, **more)
+        )
+    for answer in (site.search(picture(1)), site.http.get("/quality")):
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:deadline-passed")
+    assert site.http.get("/audit", params={"action": "search"}).json()["items"] == []
+
+
 def test_the_work_of_clients_that_left_is_dropped(
     start: Callable[..., Site], caplog: pytest.LogCaptureFixture
 ) -> None:
