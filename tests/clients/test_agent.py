@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from peca_client.watch.agent import Agent, CameraRules
 from peca_client.watch.crops import Crop, CropPicker, CropRules, light_of, sharpness
 from peca_client.watch.errors import WatchError
 from peca_client.watch.networks import letterbox, read_yolo
-from peca_client.watch.sources import FolderSource, open_source, without_password
+from peca_client.watch.sources import FolderSource, Frame, open_source, without_password
 from peca_client.watch.spool import Spool
 from peca_client.watch.tracks import Tracker
 
@@ -206,3 +208,71 @@ def test_a_spool_that_cannot_be_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(WatchError, match="name by --spool a folder"):
         Spool(tmp_path / "file", 10)
+
+
+@pytest.mark.parametrize("gap_s", [1.36, 0.2])
+def test_a_slow_machine_still_follows_somebody_who_walks(gap_s: float) -> None:
+    """200 pixels high, 60 wide, half a body's height a second: between two slow frames nothing overlaps."""
+    tracker, seen = Tracker(0.5, lost_s=1.0), []
+    for step in range(5):
+        left = 100.0 * step * gap_s
+        now = NOW + timedelta(seconds=step * gap_s)
+        seen += tracker.update(boxes((left, 0, left + 60, 200, 0.9)), now)
+    assert {id(track) for track in seen} == {id(seen[0])}
+    assert seen[0] is not None
+    assert seen[0].hits == 5
+    assert tracker.patience_s == pytest.approx(max(1.0, 3 * gap_s))
+
+
+def test_far_away_or_of_another_size_is_another_person_on_a_slow_machine_too() -> None:
+    tracker = Tracker(0.5, lost_s=1.0)
+    (first,) = tracker.update(boxes((0, 0, 60, 200, 0.9)), NOW)
+    far, small = (900, 0, 960, 200, 0.9), (100, 50, 130, 150, 0.9)
+    assert first not in tracker.update(boxes(far, small), NOW + timedelta(seconds=1.36))
+
+
+def test_neither_stills_nor_a_break_of_the_stream_make_tracks_last_longer() -> None:
+    tracker = Tracker(0.5, lost_s=1.0)
+    for hours in range(3):
+        tracker.update(boxes(), NOW + timedelta(hours=hours), still=True)
+    for seconds in (0.0, 30.0, 60.0):
+        tracker.update(boxes(), NOW + timedelta(hours=9, seconds=seconds))
+    assert tracker.patience_s == 1.0
+
+
+class SlowStream:
+    """A live source of somebody who walks through, as a detector of 1.36 s a frame gets to see it."""
+
+    live = True
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+
+    def frames(self, *_: object) -> Iterator[Frame]:
+        for step in range(6):
+            pixels = np.full((220, 800, 3), 90, np.uint8)
+            pixels[10:210, 100 * step : 100 * step + 80] = noise(200, 80)
+            yield Frame(pixels, NOW + timedelta(seconds=1.36 * step), None)
+
+
+def test_a_slow_detector_keeps_crops_of_a_stream_and_says_that_it_is_slow(tmp_path: Path) -> None:
+    class Slow:
+        """Finds the walker, and once a shadow."""
+
+        step = -1
+
+        def detect(self, _: np.ndarray) -> np.ndarray:
+            self.step += 1
+            time.sleep(0.05)
+            walker = (100 * self.step, 10, 100 * self.step + 80, 210, 0.9)
+            return boxes(walker, (700, 0, 730, 100, 0.8)) if self.step == 0 else boxes(walker)
+
+    told: list[str] = []
+    rules = CameraRules("gate", Modality.INFRARED, CropRules(), 0.3, None, lost_s=0.12)
+    with Spool(tmp_path, 1 << 20) as spool:
+        agent = Agent(rules, Slow(), spool, told.append)
+        agent.run(SlowStream(), threading.Event(), lambda: None)
+        assert (agent.counts["tracks"], agent.counts["short"], agent.counts["spooled"]) == (1, 1, 3)
+        assert "1 track (1 of too few frames left out)" in agent.news()
+    (slow,) = told
+    assert slow.startswith("the detector takes 0.1 s a frame")

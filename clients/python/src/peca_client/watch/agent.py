@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from peca_client.models import Modality
 from peca_client.watch.crops import Crop, CropPicker, CropRules, light_of
@@ -12,12 +13,14 @@ from peca_client.watch.detectors import Detector
 from peca_client.watch.sources import Frame, Source
 from peca_client.watch.spool import Spool
 from peca_client.watch.tracks import Track, Tracker
-from peca_client.wording import counted
+from peca_client.wording import counted, tracks_told
 
 _NEWS_S = 60.0
 _ROOM_POLL_S = 0.5
 _OF_VIDEOS = 2
 _OF_STILLS = 1
+_TIMED_FRAMES = 5
+_FRAMES_OF_A_LOSS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class CameraRules:
         threshold: Least score of a box.
         least_hits: A track seen in fewer frames is taken for an error of the detector; ``None`` is 2, and
             1 of people in a still image.
-        lost_s: Seconds without a box after which a track is over.
+        lost_s: Seconds without a box after which a track is over; longer where frames come slowly.
     """
 
     camera_id: str
@@ -64,10 +67,12 @@ class Agent:
     _stills: set[str] = field(default_factory=set)
     _marks: list[str] = field(default_factory=list)
     _was_full: bool = False
+    _was_slow: bool = False
 
     def __post_init__(self) -> None:
         self._tracker = Tracker(self.rules.threshold, self.rules.lost_s)
         self._picker = CropPicker(self.rules.crops, self.counts)
+        self._detector_s: deque[float] = deque(maxlen=_TIMED_FRAMES)
 
     def run(self, source: Source, stop: threading.Event, check: Callable[[], None]) -> None:
         """Take frames until the source ends or ``stop`` is set; ``check`` is asked after each.
@@ -82,7 +87,7 @@ class Agent:
             if frame is not None:
                 self._take(frame, source.live, stop)
                 heard_at = time.monotonic()
-            elif now - heard_at > self.rules.lost_s:
+            elif now - heard_at > self._tracker.patience_s:
                 self._end_tracks(source.live, stop)
             if now - news_at >= _NEWS_S:
                 news_at = now
@@ -95,17 +100,22 @@ class Agent:
         """Where it stands, in one line."""
         count = self.counts
         return (
-            f"{counted(count['frames'], 'frame')}, {counted(count['tracks'], 'track')}, "
+            f"{counted(count['frames'], 'frame')}, {tracks_told(count)}, "
             f"{counted(count['spooled'], 'crop')} kept, "
             f"{count['blurred']} blurred and {count['tiny']} tiny left out, {self.spool.waiting()} to be sent"
         )
 
     def _take(self, frame: Frame, live: bool, stop: threading.Event) -> None:
+        began = time.monotonic()
         boxes = self.detector.detect(frame.pixels)
+        if live:
+            self._tell_slow(time.monotonic() - began)
         self.counts["frames"] += 1
         self.counts["people"] += len(boxes)
         modality = self.rules.modality or light_of(frame.pixels)
-        for box, track in zip(boxes, self._tracker.update(boxes, frame.captured_at), strict=True):
+        for box, track in zip(
+            boxes, self._tracker.update(boxes, frame.captured_at, frame.still), strict=True
+        ):
             if track is not None:
                 name = self._name(track)
                 self._tracks[name] = track
@@ -160,6 +170,19 @@ class Agent:
                 return
         self._was_full = False
         self.counts["spooled"] += self.spool.add(crops, marks)
+
+    def _tell_slow(self, detector_s: float) -> None:
+        """Say once that of a live stream few frames are seen: the agent finds fewer people, and goes on."""
+        self._detector_s.append(detector_s)
+        usual_s = median(self._detector_s)
+        if self._was_slow or len(self._detector_s) < _TIMED_FRAMES:
+            return
+        if usual_s * _FRAMES_OF_A_LOSS > self.rules.lost_s:
+            self._was_slow = True
+            self.say(
+                f"the detector takes {usual_s:.1f} s a frame: who passes within {2 * usual_s:.1f} s may be "
+                "missed; a network (--detector FILE), a smaller stream or a faster machine sees more"
+            )
 
     def _tell_full(self, live: bool) -> None:
         if not self._was_full:

@@ -19,7 +19,7 @@ from peca_client.commands.connection import add_server
 from peca_client.exits import Exit
 from peca_client.models import Modality
 from peca_client.watch.errors import INSTALL, WatchError
-from peca_client.wording import counted
+from peca_client.wording import counted, tracks_told
 
 _ABOUT = """\
 Watch one camera: find people, follow them, and send the sharpest few crops of each to a PECA server.
@@ -106,7 +106,7 @@ def _add_people(group: Any) -> None:
         type=_above_zero,
         default=1.0,
         metavar="S",
-        help="a person unseen for so long begins a new track [1]",
+        help="a person unseen for so long begins a new track [1, or three frames where they come slowly]",
     )
 
 
@@ -237,7 +237,7 @@ def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
     sent = summary["sent"]
     print(
         f"{counted(summary['frames'], 'frame')}, {counted(summary['people'], 'sighting')}, "
-        f"{counted(summary['tracks'], 'track')}"
+        f"{tracks_told(summary)}"
     )
     print(
         f"{counted(summary['spooled'], 'crop')} kept; left out: {summary['blurred']} blurred, "

@@ -3,10 +3,15 @@
 The trackers that are kept on the package index bring PyAV, OpenCV 5 (without HOG) or numpy 1 with them, so
 the agent has its own: boxes move on evenly, and are assigned by overlap with SciPy's solver; weak boxes
 carry a track on but begin none (the idea of ByteTrack, Zhang et al., ECCV 2022, without its Kalman filter).
+
+It follows a slow machine too: the fewer frames a second there are, the longer a track may go unseen, and the
+further away the second sight of somebody who walks may be.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +22,13 @@ from peca_client.watch.detectors import Boxes
 _LEAST_OVERLAP = 0.2
 _NEW_SPEED_SHARE = 0.5
 _NEW_TRACK_MARGIN = 0.1
+# Somebody at a brisk walk, in their own heights a second, and how unlike two sights of them are in height.
+_WALK_HEIGHTS = 1.2
+_LEAST_HEIGHT_RATIO = 0.75
+# A longer gap is a break of the source and no pace.
+_LONGEST_GAP_S = 10.0
+_GAPS_OF_A_LOSS = 3
+_REMEMBERED_GAPS = 9
 
 
 @dataclass
@@ -57,24 +69,38 @@ class Tracker:
 
     Args:
         threshold: Least score of a box; a new track needs a little more.
-        lost_s: Seconds without a box after which a track is over.
+        lost_s: Seconds without a box after which a track is over, or longer where frames come slowly.
     """
 
     def __init__(self, threshold: float, lost_s: float) -> None:
         self._begin_from = threshold + _NEW_TRACK_MARGIN
         self._lost_s = lost_s
         self._tracks: list[Track] = []
+        self._gaps_s: deque[float] = deque(maxlen=_REMEMBERED_GAPS)
+        self._frame_at: datetime | None = None
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds without a box after which a track is over: that long, and at least some frames."""
+        return max(self._lost_s, _GAPS_OF_A_LOSS * median_low(self._gaps_s) if self._gaps_s else 0.0)
 
     @property
     def live(self) -> tuple[Track, ...]:
         """The tracks that may go on."""
         return tuple(self._tracks)
 
-    def update(self, boxes: Boxes, now: datetime) -> list[Track | None]:
+    def update(self, boxes: Boxes, now: datetime, still: bool = False) -> list[Track | None]:
         """Take the boxes of the next frame; returns the track of each, in their order.
 
         A weak box that carries on no track belongs to none.
+
+        Args:
+            boxes: Those of the frame.
+            now: When it was captured.
+            still: It is a picture by itself, so that its distance to the one before is no pace.
         """
+        if not still:
+            self._keep_pace(now)
         self._tracks = [one for one in self._tracks if self._may_go_on(one, now)]
         owners: dict[int, Track] = {}
         strong = boxes[:, 4] >= self._begin_from
@@ -94,17 +120,38 @@ class Tracker:
         """No track goes on."""
         self._tracks = []
 
+    def _keep_pace(self, now: datetime) -> None:
+        gap_s = 0.0 if self._frame_at is None else (now - self._frame_at).total_seconds()
+        if 0 < gap_s <= _LONGEST_GAP_S:
+            self._gaps_s.append(gap_s)
+        self._frame_at = now
+
     def _may_go_on(self, track: Track, now: datetime) -> bool:
-        return 0 <= (now - track.seen_at).total_seconds() <= self._lost_s
+        return 0 <= (now - track.seen_at).total_seconds() <= self.patience_s
 
 
 def _assigned(tracks: list[Track], boxes: NDArray[np.float32], now: datetime) -> list[tuple[int, int]]:
-    """Pairs of places in ``tracks`` and ``boxes`` with the largest sum of overlaps."""
+    """Pairs of places in ``tracks`` and ``boxes`` that are most alike in sum."""
     if not tracks or len(boxes) == 0:
         return []
     overlaps = overlap(np.stack([one.expected(now) for one in tracks]), boxes)
-    pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
-    return [(int(row), int(column)) for row, column in pairs if overlaps[row, column] >= _LEAST_OVERLAP]
+    # What only may be reached by walking goes behind all that overlaps.
+    reached = _LEAST_OVERLAP * np.stack([_within_reach(one, boxes, now) for one in tracks])
+    alike = np.where(overlaps >= _LEAST_OVERLAP, overlaps, reached)
+    pairs = zip(*linear_sum_assignment(alike, maximize=True), strict=True)
+    return [(int(row), int(column)) for row, column in pairs if alike[row, column] > 0]
+
+
+def _within_reach(track: Track, boxes: NDArray[np.float32], now: datetime) -> NDArray[np.float32]:
+    """How near boxes (N, 4) are to a person who was seen once, whose speed is not known yet, in [0, 1)."""
+    if track.hits > 1:
+        return np.zeros(len(boxes), np.float32)
+    height, heights = track.box[3] - track.box[1], boxes[:, 3] - boxes[:, 1]
+    reach = height * _WALK_HEIGHTS * (now - track.seen_at).total_seconds()
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2 - (track.box[:2] + track.box[2:]) / 2
+    nearness = 1 - np.linalg.norm(middles, axis=1) / max(1e-6, reach)
+    same_size = np.minimum(height, heights) >= _LEAST_HEIGHT_RATIO * np.maximum(height, heights)
+    return np.asarray(np.where(same_size, nearness.clip(0, 1), 0), np.float32)
 
 
 def overlap(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
