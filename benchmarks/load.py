@@ -107,14 +107,27 @@ def ingest_request(server: Server, images: list[bytes], first: int) -> bytes:
     return _wire(server, "/images", files, {"metadata": json.dumps(said)})
 
 
+def get_request(server: Server, path: str) -> bytes:
+    """A GET as it goes over the wire."""
+    return _head(server, "GET", path) + b"\r\n"
+
+
+def json_request(server: Server, path: str, body: object) -> bytes:
+    """A POST of JSON as it goes over the wire."""
+    data = json.dumps(body).encode()
+    told = f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    return _head(server, "POST", path) + told.encode() + data
+
+
+def _head(server: Server, method: str, path: str) -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: {server.host}\r\nX-API-Key: {server.key}\r\n".encode()
+
+
 def _wire(server: Server, path: str, files: object, fields: dict[str, str]) -> bytes:
     request = httpx.Request("POST", f"{server.url}{path}", files=files, data=fields)  # type: ignore[arg-type]
     body = request.read()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {server.host}\r\nX-API-Key: {server.key}\r\n"
-        f"Content-Type: {request.headers['content-type']}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    told = f"Content-Type: {request.headers['content-type']}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return _head(server, "POST", path) + told.encode() + body
 
 
 @dataclass
@@ -131,8 +144,8 @@ class Tally:
             self.seconds.append(seconds)
 
     def quantile_ms(self, share: float) -> float:
-        """The time that this share of the answers did not exceed, in milliseconds."""
-        ordered = sorted(self.seconds)
+        """The time that this share of the answers did not exceed, in milliseconds; 0 where there was none."""
+        ordered = sorted(self.seconds) or [0.0]
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
@@ -143,8 +156,18 @@ async def ask(
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-    assert length, head
-    return int(head[9:12]), await reader.readexactly(int(length[1]))
+    body = await (reader.readexactly(int(length[1])) if length else _chunks(reader))
+    return int(head[9:12]), body
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    """A body whose length was not told."""
+    body = b""
+    while size := int(await reader.readline(), 16):
+        body += await reader.readexactly(size)
+        await reader.readline()
+    await reader.readline()
+    return body
 
 
 async def client(

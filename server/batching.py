@@ -30,6 +30,7 @@ MAX_BATCH = 8
 WORKERS = 2
 SEARCHED_LATELY_S = 2.0
 INGEST_SLICE_S = 0.004
+INGEST_TURN_S = 0.025
 _STEPS_BACK = 5
 """Behind what brings images and takes vectors away, and before the decoding of ingest."""
 
@@ -59,7 +60,8 @@ class EncodingQueue:
     """Encodes images for many threads with a few of its own; no timer, so a lone request never waits.
 
     A batch is of one lane, at most ``MAX_BATCH`` images. While people search, one worker at most is at
-    ingest, in batches no larger than the encoder does in about ``INGEST_SLICE_S``.
+    ingest, in batches no larger than the encoder does in about ``INGEST_SLICE_S``. However many search,
+    every ``INGEST_TURN_S`` half a batch of ingest has its turn, so that no camera waits for ever.
 
     Args:
         encoder: Safe to call from several threads; not closed here.
@@ -76,6 +78,7 @@ class EncodingQueue:
         self._changed = Condition()
         self._closed = False
         self._searched_at = -math.inf
+        self._passed_over_at = math.inf
         self._image_s = 0.0
         self._ingesting = 0
         self._room = workers
@@ -194,10 +197,10 @@ class EncodingQueue:
         """Take a place in the encoder for one search, where one is free and no search was there before."""
         with self._changed:
             self._check_open()
-            if not self._room or self._lanes[Lane.SEARCH] or count > MAX_BATCH:
+            if not self._room or self._lanes[Lane.SEARCH] or self._is_overdue() or count > MAX_BATCH:
                 return False
             self._room -= 1
-            self._searched_at = time.monotonic()
+            self._note_search()
             return True
 
     def _leave(self, lane: Lane) -> None:
@@ -225,11 +228,21 @@ class EncodingQueue:
         """The most urgent lane in which images wait that a further worker may take."""
         if not self._room:
             return None
-        if self._lanes[Lane.SEARCH]:
+        if self._lanes[Lane.SEARCH] and not self._is_overdue():
             return Lane.SEARCH
         if self._lanes[Lane.INGEST] and not (self._ingesting and self._is_searched()):
             return Lane.INGEST
         return None
+
+    def _is_overdue(self) -> bool:
+        """Whether images of ingest were passed over for so long that it is their turn."""
+        return time.monotonic() - self._passed_over_at > INGEST_TURN_S and not self._ingesting
+
+    def _note_search(self) -> None:
+        """A search goes to the encoder, ahead of the images of ingest that wait."""
+        self._searched_at = time.monotonic()
+        if self._lanes[Lane.INGEST]:
+            self._passed_over_at = min(self._passed_over_at, self._searched_at)
 
     def _finished(self) -> bool:
         """Whether no work is left, nor comes."""
@@ -242,8 +255,12 @@ class EncodingQueue:
     def _most(self, lane: Lane) -> int:
         """How many images the next batch of ``lane`` may have."""
         if lane is Lane.SEARCH:
-            self._searched_at = time.monotonic()
-        elif self._image_s and self._is_searched():
+            self._note_search()
+            return MAX_BATCH
+        overdue, self._passed_over_at = self._is_overdue(), math.inf
+        if overdue:
+            return MAX_BATCH // 2
+        if self._image_s and self._is_searched():
             return max(1, min(MAX_BATCH, int(INGEST_SLICE_S / self._image_s)))
         return MAX_BATCH
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from exporter.runtime import GreyPixelEncoder
 from index.space import Modality
-from server.batching import MAX_BATCH, EncodingQueue, Lane
+from server.batching import INGEST_TURN_S, MAX_BATCH, EncodingQueue, Lane
 from server.errors import ClientLeft, EncoderBusy, ServerStopping
 from server.patience import Patience
 
@@ -75,6 +75,26 @@ def test_searches_are_encoded_together_and_ahead_of_ingest(held) -> None:
     assert set(encoder.batches[4::2]) == {2}
     assert sum(encoder.batches[5::2]) == 20
     assert max(encoder.batches[5::2]) <= MAX_BATCH
+
+
+def test_an_ingest_has_its_turn_however_many_search(held) -> None:
+    encoder, queue, callers = held
+    first = callers.submit(queue.encode, images(1, 1), [Modality.VISIBLE], Lane.SEARCH)
+    assert encoder.entered.acquire(timeout=10)
+    ingest = callers.submit(queue.encode, images(6, 2), [Modality.VISIBLE] * 6, Lane.INGEST)
+    waiting(queue, Lane.INGEST, 6)
+    searches = [callers.submit(queue.encode, images(8, 3), [Modality.VISIBLE] * 8, Lane.SEARCH) for _ in "ab"]
+    waiting(queue, Lane.SEARCH, 16)
+    for left in (8, 8, 0, 0):
+        encoder.go.release()
+        assert encoder.entered.acquire(timeout=10)
+        waiting(queue, Lane.SEARCH, left)
+        time.sleep(INGEST_TURN_S * 1.2)
+    encoder.go.release()
+    for future in (first, ingest, *searches):
+        future.result(timeout=10)
+    # The first searches go ahead; then half a batch of ingest, though others wait.
+    assert encoder.batches[:8] == [1, 1, 3, 8, 2, MAX_BATCH // 2, 3, 8]
 
 
 def test_while_people_search_ingest_goes_in_slices_of_a_few_milliseconds() -> None:
