@@ -13,6 +13,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -347,12 +348,30 @@ def test_a_filter_that_leaves_few_reads_few_vectors(tmp_path: Path, monkeypatch:
     assert 0 < sum(fetched) <= 20 + 32
 
 
-def test_several_readers_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_readers_give_what_one_gives_and_read_where_one_had_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = set[str]()
     with closing(filled(tmp_path, 500)) as gallery:
-        query = people(range(9000, 9003))[1]
+        query, read, wait_s = people(range(9000, 9003))[1], gallery._store._read, 0.0
+
+        def watched(*said: Any) -> list[tuple[Any, ...]]:
+            readers.add(threading.current_thread().name.partition("_")[0])
+            time.sleep(wait_s)
+            return read(*said)
+
+        monkeypatch.setattr(gallery._store, "_read", watched)
         alone = gallery.search(query, 40)
-        monkeypatch.setattr("index.embedded.store._CACHED_BYTES", 0)
+        assert "peca-disk" not in readers
+        wait_s = 0.05
         assert gallery.search(query, 40) == alone
+        assert gallery.search(query, 40) == alone
+        assert "peca-disk" in readers
+        wait_s = 0.0
+        monkeypatch.setattr(gallery._store, "_waits_until", 0.0)
+        readers.clear()
+        assert gallery.search(query, 40) == alone
+        assert "peca-disk" not in readers
 
 
 def test_a_device_answers_and_goes_on_answering_as_the_gallery_changes(
