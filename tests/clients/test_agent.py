@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from peca_client.watch.agent import Agent, CameraRules
 from peca_client.watch.crops import Crop, CropPicker, CropRules, light_of, sharpness
 from peca_client.watch.errors import WatchError
 from peca_client.watch.networks import letterbox, read_yolo
+from peca_client.watch.notes import FileNote
 from peca_client.watch.sources import FolderSource, Frame, open_source, without_password
 from peca_client.watch.spool import Spool
 from peca_client.watch.tracks import Tracker
@@ -91,15 +93,17 @@ def test_a_frame_without_colours_is_infrared() -> None:
 
 def test_the_spool_keeps_once_bounds_and_lets_go(tmp_path: Path) -> None:
     with Spool(tmp_path, most_bytes=10) as spool:
-        assert spool.add([crop(1), crop(1)], ["a"]) == 1
+        note = FileNote(Path("/in/v.avi"), 9, 7, "sample", NOW, 3)
+        assert spool.add([crop(1), crop(1)], [note]) == 1
         assert not spool.full
-        spool.add([crop(2)], ["b"])
+        spool.add([crop(2)], [replace(note, frame=5)])
         assert spool.full
         with pytest.raises(WatchError, match="another agent"):
             Spool(tmp_path, 10)
     with Spool(tmp_path, most_bytes=10) as spool:
         assert spool.full
-        assert spool.done() == {"a", "b"}
+        assert spool.note(Path("/in/v.avi")) == replace(note, frame=5)
+        assert (spool.noted(Path("/in")), spool.noted(Path("/i"))) == ([Path("/in/v.avi")], [])
         first, second = spool.oldest(5)
         assert (first.image_id, first.captured_at) == (crop(1).image_id, crop(1).captured_at)
         spool.refuse(str(second.image_id), "no")
@@ -132,28 +136,144 @@ def test_a_letterbox_keeps_the_proportions() -> None:
     assert (image.shape, scale, border) == ((1, 3, 64, 64), 0.32, (0, 16))
 
 
-def test_a_folder_gives_each_image_once_and_names_the_bad_one(tmp_path: Path) -> None:
+def looked_at(source: FolderSource, spool: Spool) -> list[Frame]:
+    """The frames of a run that ends well, each noted as done."""
+    frames = []
+    for one in source.frames(spool, threading.Event()):
+        note = one if isinstance(one, FileNote) else one and one.note
+        if note is not None:
+            spool.keep(note)
+        if isinstance(one, Frame):
+            frames.append(one)
+    return frames
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    with Spool(tmp_path / "spool", 1 << 20) as opened:
+        yield opened
+
+
+def test_a_folder_gives_each_image_once_and_names_the_bad_one(tmp_path: Path, spool: Spool) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
     for name in ("a.png", "b.png"):
-        cv2.imwrite(str(tmp_path / name), noise(20, 20))
-    (tmp_path / "bad.jpg").write_bytes(b"no image")
-    source = FolderSource(tmp_path, fps=5, once=True)
-    marks = [frame.mark for frame in source.frames((), threading.Event()) if frame]
-    assert len(marks) == 2
+        cv2.imwrite(str(folder / name), noise(20, 20))
+    (folder / "bad.jpg").write_bytes(b"no image")
+    source = FolderSource(folder, fps=5, once=True)
+    assert len(looked_at(source, spool)) == 2
     assert "bad.jpg is left out" in source.notices[0]
-    rest = [frame.mark for frame in source.frames(marks[:1], threading.Event()) if frame]
-    assert rest == marks[1:]
+    cv2.imwrite(str(folder / "a.png"), noise(30, 20))
+    cv2.imwrite(str(folder / "c.png"), noise(20, 20))
+    again = looked_at(FolderSource(folder, fps=5, once=True), spool)
+    assert [frame.note.path.name for frame in again if frame.note] == ["a.png", "c.png"]
 
 
-def test_images_of_a_folder_come_in_the_order_in_which_they_say_that_they_were_taken(tmp_path: Path) -> None:
+def write_video(path: Path, frames: int, darkest: int = 0) -> None:
+    """Frames that tell apart, by a recorder that adds to the file as it goes."""
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 128))
+    for number in range(darkest, darkest + frames):
+        video.write(noise(128, 64) // 32 + np.uint8(7 * number))
+    video.release()
+
+
+def brightness(frames: list[Frame]) -> list[int]:
+    return [round((float(frame.pixels.mean()) - 3.5) / 7) for frame in frames]
+
+
+@pytest.mark.parametrize("form", ["mkv", "avi"])
+def test_a_video_that_grows_is_gone_on_with_by_the_clock_that_it_began_with(
+    tmp_path: Path, spool: Spool, form: str
+) -> None:
+    folder, whole = tmp_path / "in", tmp_path / f"whole.{form}"
+    folder.mkdir()
+    write_video(whole, 30)
+    data, grown = whole.read_bytes(), folder / f"v.{form}"
+    grown.write_bytes(data[: len(data) // 2])
+    os.utime(grown, (NOW.timestamp(), NOW.timestamp()))
+    first = looked_at(FolderSource(folder, fps=5, once=True), spool)
+    assert 5 < len(first) < 25
+    grown.write_bytes(data)
+    rest = looked_at(FolderSource(folder, fps=5, once=True), spool)
+    assert brightness(first + rest) == list(range(30))
+    began = first[0].captured_at
+    assert [round((frame.captured_at - began).total_seconds() * 5) for frame in rest] == list(
+        range(len(first), 30)
+    )
+    os.utime(grown, (0, 0))
+    assert looked_at(FolderSource(folder, fps=5, once=True), spool) == []
+    write_video(grown, 31, darkest=2)
+    assert len(looked_at(FolderSource(folder, fps=5, once=True), spool)) == 31, "another video of that name"
+
+
+def test_a_video_that_is_done_is_not_opened_again_and_what_is_gone_is_forgotten(
+    tmp_path: Path, spool: Spool
+) -> None:
+    folder = tmp_path / "in"
+    (folder / "day").mkdir(parents=True)
+    done, image = folder / "day" / "v.avi", folder / "i.png"
+    write_video(done, 10)
+    cv2.imwrite(str(image), noise(20, 20))
+    assert len(looked_at(FolderSource(folder, fps=5, once=True), spool)) == 11
+    about = done.stat()
+    done.write_bytes(bytes(about.st_size))
+    os.utime(done, ns=(about.st_atime_ns, about.st_mtime_ns))
+    source = FolderSource(folder, fps=5, once=True)
+    assert looked_at(source, spool) == []
+    assert source.notices == [], "it can not be read any more, which nobody tried"
+    assert len(spool.noted(folder.resolve())) == 2
+    done.unlink()
+    looked_at(FolderSource(folder, fps=5, once=True), spool)
+    assert spool.noted(folder.resolve()) == [image.resolve()]
+    image.unlink()
+    looked_at(FolderSource(folder, fps=5, once=True), spool)
+    assert len(spool.noted(folder.resolve())) == 1, "an empty folder is a disk that is away"
+
+
+def test_a_video_counts_once_it_rests(tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By fits and starts a recorder adds to it; the clock alone is made."""
+    path, now = tmp_path / "v.avi", [NOW.timestamp()]
+    monkeypatch.setattr("peca_client.watch.sources.time.time", lambda: now[0])
+    source = FolderSource(tmp_path, fps=5)
+    write_video(path, 5)
+    os.utime(path, (now[0], now[0]))
+
+    def takes() -> bool:
+        return bool(source._new_files(tmp_path.resolve(), spool))
+
+    assert not takes()
+    now[0] += 8
+    write_video(path, 9)
+    os.utime(path, (now[0] + 3600, now[0] + 3600))  # a clock of the recorder that is an hour ahead
+    assert not takes()
+    now[0] += 8
+    assert not takes()
+    now[0] += 3
+    assert takes()
+
+
+def test_a_name_that_is_no_text_is_a_file_like_any(tmp_path: Path, spool: Spool) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), noise(20, 20))
+    (folder / "a.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
+    assert len(looked_at(FolderSource(folder, fps=5, once=True), spool)) == 1
+    assert looked_at(FolderSource(folder, fps=5, once=True), spool) == []
+
+
+def test_images_of_a_folder_come_in_the_order_in_which_they_say_that_they_were_taken(
+    tmp_path: Path, spool: Spool
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
     for name, hour in (("first.jpg", "11"), ("second.jpg", "09")):
         exif = Image.Exif()
         taken = {ExifTags.Base.DateTimeOriginal: f"2026:05:01 {hour}:00:00"}
         exif.get_ifd(ExifTags.IFD.Exif).update({**taken, ExifTags.Base.OffsetTimeOriginal: "+02:00"})
-        Image.fromarray(noise(20, 20)).save(tmp_path / name, exif=exif)
-    Image.fromarray(noise(20, 20)).save(tmp_path / "third.jpg")
-    os.utime(tmp_path / "third.jpg", (NOW.timestamp(), NOW.timestamp()))
-    source = FolderSource(tmp_path, fps=5, once=True)
-    frames = [frame for frame in source.frames((), threading.Event()) if frame]
+        Image.fromarray(noise(20, 20)).save(folder / name, exif=exif)
+    Image.fromarray(noise(20, 20)).save(folder / "third.jpg")
+    os.utime(folder / "third.jpg", (NOW.timestamp(), NOW.timestamp()))
+    frames = looked_at(FolderSource(folder, fps=5, once=True), spool)
     assert [frame.captured_at for frame in frames] == [
         datetime(2026, 5, 1, 7, tzinfo=UTC),
         datetime(2026, 5, 1, 9, tzinfo=UTC),

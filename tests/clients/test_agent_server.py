@@ -2,20 +2,26 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import agent_video
 import cv2
 import numpy as np
 import onnx
 import pytest
+from client_site import REPOSITORY
 from onnx import TensorProto, helper
 
 from peca_client.__main__ import main
 from peca_client.watch.detectors import open_detector
+from peca_client.watch.errors import WatchError
+from peca_client.watch.tracks import overlap
 
 Watch = Callable[..., tuple[int, dict]]
 SIDE = 64
@@ -81,11 +87,8 @@ def busy() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    """A network in YOLO v8's form, (1, 4 + 1 class, N), that finds the same person in every picture."""
-    output = np.zeros((1, 5, 100), np.float32)
-    output[0, :, 3] = BOX
+def write_network(path: Path, answer: np.ndarray, kind: int = TensorProto.FLOAT) -> Path:
+    """A network of one picture of 64 by 64 that gives the same answer for every one."""
     nodes = [
         helper.make_node("ReduceSum", ["images"], ["sum"], keepdims=0),
         helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
@@ -93,17 +96,28 @@ def network(tmp_path: Path) -> Path:
     ]
     graph = helper.make_graph(
         nodes,
-        "yolo",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 5, 100])],
+        "people",
+        [helper.make_tensor_value_info("images", kind, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("output0", kind, answer.shape)],
         [
-            helper.make_tensor("boxes", TensorProto.FLOAT, output.shape, output.ravel()),
-            helper.make_tensor("zero", TensorProto.FLOAT, (), [0.0]),
+            helper.make_tensor("boxes", kind, answer.shape, answer.ravel()),
+            helper.make_tensor("zero", kind, (), [0.0]),
         ],
     )
-    path = tmp_path / "person.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
+
+
+def yolo() -> np.ndarray:
+    """YOLO v8's form, (1, 4 + 1 class, N), with one person."""
+    answer = np.zeros((1, 5, 100), np.float32)
+    answer[0, :, 3] = BOX
+    return answer
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    return write_network(tmp_path / "person.onnx", yolo())
 
 
 @pytest.fixture
@@ -123,16 +137,87 @@ def watch(
         line += ["--detector", str(network), "--spool", str(tmp_path / "spool"), "--api-key", "peca_x"]
         line += ["--url", f"http://127.0.0.1:{busy.server_port}", *more]
         code = main(line)
-        return code, json.loads(capsys.readouterr().out)
+        printed = capsys.readouterr()
+        busy.messages = printed.err
+        return code, json.loads(printed.out)
 
     return run
 
 
-def test_a_yolo_file_finds_people_where_they_are(network: Path) -> None:
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_a_yolo_file_finds_people_where_they_are(tmp_path: Path, kind: int) -> None:
     pixels = np.zeros((256, 512, 3), np.uint8)
-    (found,) = open_detector(network, 0.5, None).detect(pixels)
+    file = write_network(tmp_path / "yolo.onnx", yolo(), kind)
+    (found,) = open_detector(file, 0.5, None).detect(pixels)
     # The input is the frame at 1/8 with 16 pixels of border above: x 22..42, y 12..52 of 64.
-    assert found.tolist() == pytest.approx([176, 0, 336, 256, 0.9])
+    assert found.tolist() == pytest.approx([176, 0, 336, 256, 0.9], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_an_ssd_file_finds_people_where_they_are(tmp_path: Path, kind: int) -> None:
+    """Image, class, score, and corners as shares of the frame; -1 ends the list."""
+    answer = np.zeros((1, 1, 5, 7), np.float32)
+    answer[0, 0, :4] = [
+        (0, 1, 0.875, 0.25, 0.125, 0.5, 0.875),
+        (0, 2, 0.75, 0.5, 0.0, 0.75, 0.5),
+        (0, 1, 0.25, 0.0, 0.0, 0.5, 0.5),
+        (-1, 1, 0.875, 0.0, 0.0, 0.5, 0.5),
+    ]
+    file, pixels = write_network(tmp_path / "ssd.onnx", answer, kind), np.zeros((256, 512, 3), np.uint8)
+    assert open_detector(file, 0.5, None).detect(pixels).tolist() == [[128, 32, 256, 224, 0.875]]
+    assert open_detector(file, 0.5, 2).detect(pixels).tolist() == [[256, 0, 384, 128, 0.75]]
+
+
+RETAIL = REPOSITORY.parent / "shared/data/models/person-detection-retail-0013.xml"
+
+
+def test_the_open_model_zoos_detector_finds_people_in_openvino_ir(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO IR needs `pip install openvino`")
+    if not RETAIL.is_file():
+        pytest.skip(f"needs {RETAIL}")
+    agent_video.write_night_video(tmp_path / "night.avi", [2])
+    video, detector = cv2.VideoCapture(str(tmp_path / "night.avi")), open_detector(RETAIL, 0.5, None)
+    found = []
+    for number in range(10):
+        _, pixels = video.read()
+        # The person of 100 by 200 pixels walks from 20 to 240 in ten frames, 30 below the upper edge.
+        left = 20 + round(220 * number / 9)
+        for box in detector.detect(np.asarray(pixels, np.uint8)):
+            found.append(overlap(np.array([[left, 30, left + 100, 230]], np.float32), box[None, :4]).item())
+    assert len(found) >= 8
+    assert min(found) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "why"),
+    [
+        (np.zeros((1, 5), np.float32), TensorProto.FLOAT, "export it as one of these"),
+        (np.zeros((1, 5, 100), np.int32), TensorProto.INT32, "cannot be run on one picture"),
+    ],
+)
+def test_a_network_that_does_not_fit_says_so_in_one_line(
+    tmp_path: Path, answer: np.ndarray, kind: int, why: str
+) -> None:
+    with pytest.raises(WatchError, match=why) as refused:
+        open_detector(write_network(tmp_path / "other.onnx", answer, kind), 0.5, None)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_full_disk_ends_it_in_one_line(network: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 60 kB; the server is away, so that crops pile up."""
+    agent_video.write_night_video(tmp_path / "night.avi", [2, 3])
+    line = [sys.executable, "-m", "peca_client", "watch", str(tmp_path / "night.avi"), "--camera", "gate"]
+    line += ["--modality", "infrared", "--detector", str(network), "--spool", str(tmp_path / "spool")]
+    line += ["--min-height", "10", "--min-sharpness", "0", "--url", "http://127.0.0.1:9", "--patience", "0"]
+    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); "
+    limit += "runpy.run_module('peca_client', run_name='__main__')"
+    ended = subprocess.run(
+        [sys.executable, "-c", limit, *line[3:]], capture_output=True, text=True, check=False, cwd=REPOSITORY
+    )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    (said,) = [told for told in ended.stderr.splitlines() if "cannot be used" in told]
+    assert "make room on its disk" in said
 
 
 def test_crops_of_a_yolo_file_reach_the_server(watch: Watch, busy: ThreadingHTTPServer) -> None:
@@ -178,3 +263,12 @@ def test_refused_crops_are_kept_and_sent_again_when_asked(watch: Watch, busy: Th
     code, told = watch("--retry-refused")
     assert (code, told["refused"]) == (0, 0)
     assert len(busy.stored) == len(set(busy.stored)) > 0
+
+
+def test_an_outage_that_becomes_a_refusal_is_told_again(watch: Watch, busy: ThreadingHTTPServer) -> None:
+    busy.script[:] = [503, 503, 403]
+    code, told = watch()
+    assert code == 1
+    assert told["waiting"] == told["spooled"] > 0
+    assert busy.messages.count("not sent: 503") == 1
+    assert busy.messages.count("not sent: 403") == 1

@@ -1,5 +1,6 @@
 """When a picture was taken: the client's reader of EXIF, with Pillow as what writes the files."""
 
+import io
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ def tagged(form: str, tags: dict[int, object], order: str = "<") -> bytes:
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_each_form_says_when(form: str, offset: str, order: str) -> None:
     data = tagged(form, {TAKEN: "2026:02:03 04:05:06", OFFSET: offset}, order)
-    assert exif_moment(data) == datetime.fromisoformat(f"2026-02-03T04:05:06{offset}")
+    assert exif_moment(io.BytesIO(data)) == datetime.fromisoformat(f"2026-02-03T04:05:06{offset}")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_cameras_that_say_less(tmp_path: Path, tags: dict[int, object], expected
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 def test_a_picture_without_exif(form: str) -> None:
-    assert exif_moment(picture(1, form)) is None
+    assert exif_moment(io.BytesIO(picture(1, form))) is None
 
 
 @given(st.data())
@@ -66,5 +67,21 @@ def test_a_broken_file_only_says_nothing(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, min(len(whole), 400) - 1))] = data.draw(st.integers(0, 255))
     broken = bytes(whole[: data.draw(st.integers(0, len(whole)))])
-    moment = exif_moment(broken)
+    moment = exif_moment(io.BytesIO(broken))
     assert moment is None or moment.tzinfo is UTC
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_of_a_large_picture_only_the_head_is_read(tmp_path: Path, form: str) -> None:
+    class Counted(io.BytesIO):
+        taken = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            self.taken += len(data)
+            return data
+
+    taken = {TAKEN: "2026:02:03 04:05:06", OFFSET: "+02:00"}
+    file = Counted(tagged(form, taken) + bytes(5_000_000))
+    assert exif_moment(file) == datetime.fromisoformat("2026-02-03T04:05:06+02:00")
+    assert file.taken < 5_000

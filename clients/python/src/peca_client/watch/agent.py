@@ -5,11 +5,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 from peca_client.models import Modality
 from peca_client.watch.crops import Crop, CropPicker, CropRules, light_of
 from peca_client.watch.detectors import Detector
+from peca_client.watch.notes import FileNote
 from peca_client.watch.sources import Frame, Source
 from peca_client.watch.spool import Spool
 from peca_client.watch.tracks import Track, Tracker
@@ -65,7 +67,7 @@ class Agent:
     counts: Counter[str] = field(default_factory=Counter)
     _tracks: dict[str, Track] = field(default_factory=dict)
     _stills: set[str] = field(default_factory=set)
-    _marks: list[str] = field(default_factory=list)
+    _notes: dict[Path, FileNote] = field(default_factory=dict)
     _was_full: bool = False
     _was_slow: bool = False
 
@@ -80,11 +82,14 @@ class Agent:
         A source that is no live one waits while the spool is full; of a live one crops are dropped then.
         """
         heard_at = news_at = time.monotonic()
-        for frame in source.frames(self.spool.done(), stop):
+        for frame in source.frames(self.spool, stop):
             check()
             self._pass_on(source)
             now = time.monotonic()
-            if frame is not None:
+            if isinstance(frame, FileNote):
+                self._notes[frame.path] = frame
+                self._give_away([], [], source.live, stop)
+            elif frame is not None:
                 self._take(frame, source.live, stop)
                 heard_at = time.monotonic()
             elif now - heard_at > self._tracker.patience_s:
@@ -122,8 +127,8 @@ class Agent:
                 if frame.still:
                     self._stills.add(name)
                 self._picker.see(name, frame.pixels, box[:4], frame.captured_at, modality)
-        if frame.mark is not None:
-            self._marks.append(frame.mark)
+        if frame.note is not None:
+            self._notes[frame.note.path] = frame.note
         going_on = {self._name(track) for track in self._tracker.live}
         over = [name for name in self._picker.tracks() if name not in going_on]
         long = [name for name in self._picker.due(frame.captured_at) if name in going_on]
@@ -154,13 +159,13 @@ class Agent:
             del self._tracks[name]
             self._stills.discard(name)
             self.counts["tracks" if kept else "short"] += 1
-        marks = [] if self._tracker.live else self._marks
-        if crops or marks:
-            self._store(crops, marks, live, stop)
+        notes = [] if self._tracker.live else list(self._notes.values())
+        if crops or notes:
+            self._store(crops, notes, live, stop)
         if not self._tracker.live:
-            self._marks = []
+            self._notes = {}
 
-    def _store(self, crops: list[Crop], marks: list[str], live: bool, stop: threading.Event) -> None:
+    def _store(self, crops: list[Crop], notes: list[FileNote], live: bool, stop: threading.Event) -> None:
         if crops and self.spool.full:
             self._tell_full(live)
             while self.spool.full and not live and not stop.wait(_ROOM_POLL_S):
@@ -169,7 +174,7 @@ class Agent:
                 self.counts["dropped"] += len(crops) if live else 0
                 return
         self._was_full = False
-        self.counts["spooled"] += self.spool.add(crops, marks)
+        self.counts["spooled"] += self.spool.add(crops, notes)
 
     def _tell_slow(self, detector_s: float) -> None:
         """Say once that of a live stream few frames are seen: the agent finds fewer people, and goes on."""

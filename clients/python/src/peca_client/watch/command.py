@@ -169,7 +169,8 @@ def watch(options: argparse.Namespace) -> int:
             agent.run(source, stop, sender.check)
         finally:
             sender.finish(options.patience, leave_now)
-        if not agent.counts["frames"] and spool.done():
+        path = Path(options.source).resolve()
+        if not agent.counts["frames"] and (spool.note(path) or spool.noted(path)):
             say(
                 f"no new frame: those of {_shown(options.source)} were looked at before, by the spool's notes"
             )

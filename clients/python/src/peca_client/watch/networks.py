@@ -46,8 +46,7 @@ class NetworkDetector:
     def __init__(self, network: Network, threshold: float, person_class: int | None) -> None:
         self._network = network
         self._threshold = threshold
-        blank = np.zeros((1, 3, *network.input_hw), np.float32)
-        shape = network.run(blank).shape
+        shape = _tried(network).shape
         self._is_ssd = shape[-1] == 7 and (len(shape) == 4 or shape[-2] == 7)
         if not self._is_ssd and (len(shape) != 3 or shape[0] != 1 or min(shape[1:]) < 5):
             raise WatchError(
@@ -74,6 +73,19 @@ class NetworkDetector:
         boxes = read_yolo(self._network.run(image), self._person)
         boxes[:, :4] = (boxes[:, :4] - np.array([aside, above] * 2, np.float32)) / scale
         return boxes
+
+
+def _tried(network: Network) -> NDArray[np.float32]:
+    """Its output of an empty picture.
+
+    Raises:
+        WatchError: It cannot be run on one picture.
+    """
+    try:
+        return network.run(np.zeros((1, 3, *network.input_hw), np.float32))
+    # The runtimes' own errors derive from RuntimeError or from Exception alone.
+    except Exception as error:
+        raise WatchError(f"{network.name} cannot be run on one picture: {_first_line(error)}") from error
 
 
 def letterbox(
@@ -121,7 +133,7 @@ def open_network(file: Path) -> Network:
             continue
         # The runtimes' own errors derive from RuntimeError or from Exception alone.
         except Exception as error:
-            raise WatchError(f"{file} cannot be opened as a network: {error}") from error
+            raise WatchError(f"{file} cannot be opened as a network: {_first_line(error)}") from error
     runtimes = "onnxruntime" if openers else "openvino"
     raise WatchError(f"{file.name} needs a runtime: pip install {runtimes}")
 
@@ -131,8 +143,9 @@ def _open_onnx(file: Path) -> Network:
 
     session = onnxruntime.InferenceSession(str(file), providers=onnxruntime.get_available_providers())
     entry = session.get_inputs()[0]
+    kind = np.float16 if entry.type == "tensor(float16)" else np.float32
     return Network(
-        lambda image: np.asarray(session.run(None, {entry.name: image})[0], np.float32),
+        lambda image: np.asarray(session.run(None, {entry.name: image.astype(kind)})[0], np.float32),
         _input_hw(entry.shape),
         file.name,
     )
@@ -155,3 +168,8 @@ def _input_hw(shape: list[Any]) -> tuple[int, int]:
         raise WatchError(f"a detector takes one image as (1, 3, H, W); this one takes {shape}")
     height, width = (size if isinstance(size, int) and size > 0 else _DEFAULT_SIDE for size in shape[2:])
     return height, width
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__

@@ -40,6 +40,7 @@ class Sender:
         self._say = say
         self._stop = threading.Event()
         self._failures = 0
+        self._told: set[object] = set()
         self._last_success = time.monotonic()
         self._broken: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
@@ -110,9 +111,10 @@ class Sender:
         self._say(f"the server does not take {image_id}: {reason}; it stays in the spool")
 
     def _succeeded(self) -> float:
-        if self._failures:
+        if self._told:
             self._say("the server answers again")
         self._failures, self.key_refused, self._last_success = 0, False, time.monotonic()
+        self._told.clear()
         return 0.0
 
     def _failed(self, error: PecaClientError) -> float:
@@ -120,6 +122,9 @@ class Sender:
         wait_s = asked if asked is not None else min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**self._failures)
         self.key_refused = isinstance(error, AuthenticationError)
         self._failures = min(self._failures + 1, 10)
-        if self._failures == 1:
+        # Once for each kind: an outage that became a refusal of the key is news.
+        kind = (error.status, error.type) if isinstance(error, ProblemError) else type(error)
+        if kind not in self._told:
+            self._told.add(kind)
             self._say(f"not sent: {error}; crops wait in {self._spool.folder} and are tried again")
         return wait_s

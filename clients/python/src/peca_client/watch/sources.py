@@ -1,10 +1,11 @@
 """Where frames come from: video files, folders of images and videos, live streams."""
 
 import os
+import stat
 import threading
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -15,15 +16,20 @@ from numpy.typing import NDArray
 
 from peca_client.exif import captured_at
 from peca_client.watch.errors import WatchError
+from peca_client.watch.notes import FileNote, Notes
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"})
-_SETTLED_S = 1.0
+_QUIET_IMAGE_S, _QUIET_VIDEO_S = 1.0, 10.0
 _POLL_S = 0.5
+# Of the time, at most a tenth goes into looking through a folder.
+_REST_OF_A_LOOK = 10
 _STREAM_TIMEOUT_MS = 10_000
 _LONGEST_RECONNECT_S = 30.0
 
 Pixels = NDArray[np.uint8]
+_Look = tuple[int, int]
+"""Size and time of change of a file, as it looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,13 @@ class Frame:
     Attributes:
         pixels: uint8 (H, W, 3), blue, green, red.
         captured_at: When, UTC.
-        mark: Names the frame in its source for good; ``None`` where it cannot be had again (a live stream).
+        note: Of its file, up to this frame; ``None`` where it cannot be had again (a live stream).
         still: It is a picture by itself, and no frame of a video.
     """
 
     pixels: Pixels
     captured_at: datetime
-    mark: str | None
+    note: FileNote | None
     still: bool = False
 
 
@@ -54,8 +60,11 @@ class Source(Protocol):
     live: bool
     notices: list[str]
 
-    def frames(self, done: Collection[str], stop: threading.Event) -> Iterator[Frame | None]:
-        """Frames in the order of capture, without those marked in ``done``; ``None`` while none comes."""
+    def frames(self, notes: Notes, stop: threading.Event) -> Iterator[Frame | FileNote | None]:
+        """Frames in the order of capture, without those that ``notes`` know as done.
+
+        A note says that a file was read to its end; ``None`` comes while no frame does.
+        """
         ...
 
 
@@ -75,51 +84,61 @@ class VideoSource:
     live: bool = False
     notices: list[str] = field(default_factory=list)
 
-    def frames(self, done: Collection[str], stop: threading.Event) -> Iterator[Frame]:
+    def frames(self, notes: Notes, stop: threading.Event) -> Iterator[Frame | FileNote]:
         """See ``Source``.
 
         Raises:
             WatchError: OpenCV cannot read the file.
+            OSError: The file cannot be read.
         """
-        video = cv2.VideoCapture(str(self.path))
+        path = self.path.resolve()
+        about = path.stat()
+        known = notes.note(path)
+        note = known.now(about) if known else FileNote.of(path, about)
+        if note.whole:
+            notes.keep(note)
+            return
+        video = cv2.VideoCapture(str(path))
         try:
             if not video.isOpened():
                 raise WatchError(f"expected a video file, but OpenCV cannot read {self.path}")
-            yield from self._sampled(video, done, stop)
+            native_fps = video.get(cv2.CAP_PROP_FPS) or 25.0
+            length_s = max(0.0, video.get(cv2.CAP_PROP_FRAME_COUNT) / native_fps)
+            start = self.start or note.start or _file_time(about) - timedelta(seconds=length_s)
+            note = replace(note, start=start.astimezone(UTC))
+            notes.keep(note)
+            yield from self._sampled(video, native_fps, note, stop)
         finally:
             video.release()
 
     def _sampled(
-        self, video: cv2.VideoCapture, done: Collection[str], stop: threading.Event
-    ) -> Iterator[Frame]:
-        native_fps = video.get(cv2.CAP_PROP_FPS) or 25.0
-        length_s = max(0.0, video.get(cv2.CAP_PROP_FRAME_COUNT) / native_fps)
-        start = self.start.astimezone(UTC) if self.start else self._recorded_from(length_s)
-        name, step, due, number = file_mark(self.path), max(1.0, native_fps / self.fps), 0.0, -1
-        while not stop.is_set() and video.grab():
+        self, video: cv2.VideoCapture, native_fps: float, note: FileNote, stop: threading.Event
+    ) -> Iterator[Frame | FileNote]:
+        start, step = note.start or datetime.now(UTC), max(1.0, native_fps / self.fps)
+        due, number, done = 0.0, -1, note.frame
+        while not stop.is_set():
+            if not video.grab():
+                yield replace(note, frame=max(number, done), whole=True)
+                return
             number += 1
             if number < due:
                 continue
             due += step
-            mark = f"{name}#{number}"
-            if mark in done:
+            if number <= done:
                 continue
             read, pixels = video.retrieve()
             if read:
                 moment = start + timedelta(seconds=number / native_fps)
-                yield Frame(np.asarray(pixels, np.uint8), moment, mark)
-
-    def _recorded_from(self, length_s: float) -> datetime:
-        ended = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
-        return ended - timedelta(seconds=length_s)
+                yield Frame(np.asarray(pixels, np.uint8), moment, replace(note, frame=number))
 
 
 @dataclass
 class FolderSource:
     """A folder of images and videos, taken in the order of their times; new files as they come.
 
-    A file counts once it has not changed for a second, so that no half-written one is read. An image's time
-    is EXIF's where it has one, else its file's.
+    A file counts once it has not changed for a while, so that no half-written one is read: an image for a
+    second, a video, to which a recorder adds by fits and starts, for ten. A video that grows even so is gone
+    on with where it was left. An image's time is EXIF's where it has one, else its file's.
 
     Attributes:
         folder: The folder; folders in it are looked at too.
@@ -132,55 +151,90 @@ class FolderSource:
     once: bool = False
     live: bool = False
     notices: list[str] = field(default_factory=list)
+    _given: dict[Path, _Look | None] = field(default_factory=dict)
+    _restless: dict[Path, tuple[_Look, float]] = field(default_factory=dict)
 
-    def frames(self, done: Collection[str], stop: threading.Event) -> Iterator[Frame | None]:
+    def frames(self, notes: Notes, stop: threading.Event) -> Iterator[Frame | FileNote | None]:
         """See ``Source``."""
-        given: set[str] = set()
+        folder = self.folder.resolve()
+        # What was noted in earlier runs is forgotten too once it is gone.
+        self._given = dict.fromkeys(notes.noted(folder))
         while not stop.is_set():
-            for taken, path in self._files(given):
+            began = time.monotonic()
+            files = self._new_files(folder, notes)
+            looked_s = time.monotonic() - began
+            for taken, path, about in files:
                 if stop.is_set():
                     break
-                name = file_mark(path)
-                given.add(name)
-                if name not in done:
-                    yield from self._frames_of(path, taken, done, stop)
+                self._given[path] = _look(about)
+                yield from self._frames_of(path, taken, about, notes, stop)
             if self.once:
                 return
             yield None
-            stop.wait(_POLL_S)
+            stop.wait(max(_POLL_S, _REST_OF_A_LOOK * looked_s))
 
-    def _files(self, given: Collection[str]) -> list[tuple[datetime, Path]]:
-        """The files but for those ``given``, each with its time, by time."""
-        known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-        found = []
-        for path in self.folder.rglob("*"):
-            try:
-                settled = self.once or time.time() - path.stat().st_mtime >= _SETTLED_S
-                if (
-                    path.suffix.lower() in known
-                    and path.is_file()
-                    and settled
-                    and file_mark(path) not in given
-                ):
-                    found.append((_taken_at(path), path))
-            except FileNotFoundError:
-                continue
-        return sorted(found)
+    def _new_files(self, folder: Path, notes: Notes) -> list[tuple[datetime, Path, os.stat_result]]:
+        """The files that are to be taken now, each with its time, by time."""
+        new, there, unread = [], set[Path](), list[OSError]()
+        for inside, _, names in os.walk(folder, onerror=unread.append):
+            for name in names:
+                path = Path(inside, name)
+                if path.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                    continue
+                try:
+                    about = path.stat()
+                    there.add(path)
+                    if stat.S_ISREG(about.st_mode) and self._is_new(path, about, notes):
+                        new.append((_taken_at(path, about), path, about))
+                except OSError:
+                    continue
+        # An empty folder is rather a disk that is not there than one that was cleared.
+        if there and not unread:
+            self._forget(self._given.keys() - there, notes)
+        return sorted(new, key=lambda file: file[:2])
+
+    def _is_new(self, path: Path, about: os.stat_result, notes: Notes) -> bool:
+        if self._given.get(path) == _look(about):
+            return False
+        note = notes.note(path)
+        if note is not None and note.whole and note.is_of(about):
+            self._given[path] = _look(about)
+            return False
+        return self.once or self._is_quiet(path, about)
+
+    def _is_quiet(self, path: Path, about: os.stat_result) -> bool:
+        now = time.time()
+        seen, since = self._restless.get(path, (_look(about), min(now, about.st_mtime)))
+        since = since if seen == _look(about) else now
+        quiet = now - since >= (_QUIET_VIDEO_S if path.suffix.lower() in VIDEO_SUFFIXES else _QUIET_IMAGE_S)
+        if quiet:
+            self._restless.pop(path, None)
+        else:
+            self._restless[path] = _look(about), since
+        return quiet
+
+    def _forget(self, gone: set[Path], notes: Notes) -> None:
+        if gone:
+            notes.forget(gone)
+        for path in gone:
+            del self._given[path]
+            self._restless.pop(path, None)
 
     def _frames_of(
-        self, path: Path, taken: datetime, done: Collection[str], stop: threading.Event
-    ) -> Iterator[Frame]:
+        self, path: Path, taken: datetime, about: os.stat_result, notes: Notes, stop: threading.Event
+    ) -> Iterator[Frame | FileNote]:
         try:
             if path.suffix.lower() in VIDEO_SUFFIXES:
-                yield from VideoSource(path, self.fps).frames(done, stop)
+                yield from VideoSource(path, self.fps).frames(notes, stop)
                 return
-            pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+            pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
             if pixels is None:
                 raise WatchError(f"expected an image, but OpenCV cannot read {path}")
         except (OSError, cv2.error, WatchError) as error:
             self.notices.append(f"{path.name} is left out: {error}")
         else:
-            yield Frame(np.asarray(pixels, np.uint8), taken, file_mark(path), still=True)
+            note = FileNote(path, about.st_size, about.st_mtime_ns, sample="", whole=True)
+            yield Frame(np.asarray(pixels, np.uint8), taken, note, still=True)
 
 
 @dataclass
@@ -199,7 +253,7 @@ class StreamSource:
     live: bool = True
     notices: list[str] = field(default_factory=list)
 
-    def frames(self, done: Collection[str], stop: threading.Event) -> Iterator[Frame | None]:  # noqa: ARG002
+    def frames(self, notes: Notes, stop: threading.Event) -> Iterator[Frame | None]:  # noqa: ARG002
         """See ``Source``; a frame was captured when it arrived."""
         newest = _Newest()
         reader = threading.Thread(target=self._read, args=(newest, stop), daemon=True, name="stream")
@@ -276,20 +330,22 @@ def open_source(address: str, fps: float, start: datetime | None, once: bool) ->
     return source
 
 
-def _taken_at(path: Path) -> datetime:
+def _taken_at(path: Path, about: os.stat_result) -> datetime:
     """When a file's picture was taken, or its video ended."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         try:
             return captured_at(path)
         except PermissionError:
             pass  # it is left out, with a notice, when it is to be taken
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return _file_time(about)
 
 
-def file_mark(path: Path) -> str:
-    """Names a file with its content's size and time, so that a changed file is another."""
-    about = path.stat()
-    return f"{path.resolve()}|{about.st_size}|{about.st_mtime_ns}"
+def _file_time(about: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(about.st_mtime, UTC)
+
+
+def _look(about: os.stat_result) -> _Look:
+    return about.st_size, about.st_mtime_ns
 
 
 def without_password(address: str) -> str:

@@ -1,8 +1,10 @@
 """Crops that wait for the server, on the disk: they outlast outages, restarts and SIGKILL."""
 
+import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +13,7 @@ from typing import Self
 from peca_client.models import ImageUpload
 from peca_client.watch.crops import Crop
 from peca_client.watch.errors import WatchError
+from peca_client.watch.notes import FileNote
 
 FILE = "spool.sqlite3"
 _TABLES = """
@@ -18,7 +21,11 @@ CREATE TABLE IF NOT EXISTS crops (
     seq INTEGER PRIMARY KEY, image_id TEXT NOT NULL UNIQUE, camera_id TEXT NOT NULL, track_id TEXT NOT NULL,
     captured_at TEXT NOT NULL, modality TEXT NOT NULL, refused TEXT, data BLOB NOT NULL
 );
-CREATE TABLE IF NOT EXISTS done (mark TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, changed_ns INTEGER NOT NULL, sample TEXT NOT NULL,
+    start TEXT, frame INTEGER NOT NULL, whole INTEGER NOT NULL
+) WITHOUT ROWID;
+DROP TABLE IF EXISTS done;
 """
 
 
@@ -57,13 +64,13 @@ class Spool:
         with self._lock:
             return self._bytes >= self._most_bytes
 
-    def add(self, crops: Sequence[Crop], marks: Iterable[str] = ()) -> int:
-        """Keep crops, and note frames as done, in one step that survives a power cut.
+    def add(self, crops: Sequence[Crop], notes: Iterable[FileNote] = ()) -> int:
+        """Keep crops, and note files as done so far, in one step that survives a power cut.
 
         Returns:
             How many crops were new here.
         """
-        with self._lock, self._base:
+        with self._step():
             added = 0
             for crop in crops:
                 cursor = self._base.execute(
@@ -80,17 +87,44 @@ class Spool:
                 )
                 added += cursor.rowcount
                 self._bytes += cursor.rowcount * len(crop.data)
-            self._base.executemany("INSERT OR IGNORE INTO done VALUES (?)", ((mark,) for mark in marks))
+            self._base.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, notes)
+            )
         return added
 
-    def done(self) -> frozenset[str]:
-        """Marks of the frames that need not be looked at again."""
-        with self._lock:
-            return frozenset(mark for (mark,) in self._base.execute("SELECT mark FROM done"))
+    def keep(self, note: FileNote) -> None:
+        """See ``Notes``."""
+        self.add((), [note])
+
+    def note(self, path: Path) -> FileNote | None:
+        """See ``Notes``."""
+        with self._step():
+            row = self._base.execute("SELECT * FROM files WHERE path = ?", (os.fsencode(path),)).fetchone()
+        if row is None:
+            return None
+        _, size, changed_ns, sample, start, frame, whole = row
+        began = datetime.fromisoformat(start) if start else None
+        return FileNote(path, size, changed_ns, sample, began, frame, bool(whole))
+
+    def noted(self, folder: Path) -> list[Path]:
+        """See ``Notes``."""
+        begin = os.fsencode(folder) + os.fsencode(os.sep)
+        with self._step():
+            rows = self._base.execute(
+                "SELECT path FROM files WHERE substr(path, 1, ?) = ?", (len(begin), begin)
+            ).fetchall()
+        return [Path(os.fsdecode(path)) for (path,) in rows]
+
+    def forget(self, paths: Iterable[Path]) -> None:
+        """See ``Notes``."""
+        with self._step():
+            self._base.executemany(
+                "DELETE FROM files WHERE path = ?", ((os.fsencode(path),) for path in paths)
+            )
 
     def oldest(self, limit: int) -> list[ImageUpload]:
         """The crops that wait longest, as they are sent."""
-        with self._lock:
+        with self._step():
             rows = self._base.execute(
                 "SELECT image_id, camera_id, track_id, captured_at, modality, data FROM crops "
                 "WHERE refused IS NULL ORDER BY seq LIMIT ?",
@@ -112,7 +146,7 @@ class Spool:
 
     def remove(self, image_ids: Iterable[str]) -> None:
         """Let go of crops that the server holds."""
-        with self._lock, self._base:
+        with self._step():
             for image_id in image_ids:
                 row = self._base.execute(
                     "DELETE FROM crops WHERE image_id = ? RETURNING length(data)", (image_id,)
@@ -121,12 +155,12 @@ class Spool:
 
     def refuse(self, image_id: str, reason: str) -> None:
         """Keep a crop that the server does not take, with the reason; it is not sent again by itself."""
-        with self._lock, self._base:
+        with self._step():
             self._base.execute("UPDATE crops SET refused = ? WHERE image_id = ?", (reason, image_id))
 
     def retry_refused(self) -> int:
         """Send refused crops again, as after a change of the key's cameras; returns how many."""
-        with self._lock, self._base:
+        with self._step():
             return self._base.execute("UPDATE crops SET refused = NULL WHERE refused IS NOT NULL").rowcount
 
     def waiting(self) -> int:
@@ -138,9 +172,22 @@ class Spool:
         return self._count("refused IS NOT NULL")
 
     def _count(self, condition: str) -> int:
-        with self._lock:
+        with self._step():
             # The condition is one of the two above.
             return int(self._base.execute(f"SELECT count(*) FROM crops WHERE {condition}").fetchone()[0])  # noqa: S608
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """One step of the file: wholly done, or not at all.
+
+        Raises:
+            WatchError: The disk is full, or fails.
+        """
+        try:
+            with self._lock, self._base:
+                yield
+        except sqlite3.Error as error:
+            raise WatchError(f"the spool {self.folder} cannot be used: {_why(error)}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -156,7 +203,15 @@ class Spool:
         self.close()
 
 
+def _row(note: FileNote) -> tuple[object, ...]:
+    start = note.start.isoformat() if note.start else None
+    path = os.fsencode(note.path)
+    return path, note.size, note.changed_ns, note.sample, start, note.frame, note.whole
+
+
 def _why(error: OSError | sqlite3.Error) -> str:
     if "locked" in str(error):
         return "another agent uses it; give each agent a --spool of its own"
+    if "full" in str(error) or "I/O" in str(error):
+        return f"{error}; make room on its disk, and run the same command again"
     return f"{error}; name by --spool a folder that this user may write to"
