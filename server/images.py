@@ -16,6 +16,13 @@ THUMBNAIL_HEIGHT = 256
 THUMBNAIL_MAX_WIDTH = 1024
 _QUALITY = 85
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif"}
+MEDIA_TYPES = {
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "bmp": "image/bmp",
+    "tif": "image/tiff",
+}
 
 
 class ImageStore:

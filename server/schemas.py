@@ -219,6 +219,8 @@ class ResultShown(BaseModel):
     rank: int = Field(description="From 1.")
     image_id: str
     score: float = Field(description="Cosine similarity, higher is better.")
+    camera_id: str | None = Field(description="Null where an earlier version did not record it.")
+    captured_at: datetime | None = Field(description="UTC; null where an earlier version did not record it.")
     group_size: int = Field(description="As the search showed it.")
     thumbnail_url: str = Field(description="Path on this server.")
     verdicts: list[VerdictRecord]

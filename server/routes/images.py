@@ -10,11 +10,12 @@ from pydantic import Field, Json
 from index.records import ImageRecord
 from server.access import Permission
 from server.auth import TheCaller, keyed_router, needs
+from server.images import MEDIA_TYPES, suffix
 from server.parts import OpenParts
 from server.problems import problem_of, problem_response
 from server.routes.filters import ONCE, ThePage, TheRemoval, cursor_after, read_cursor
 from server.routes.forms import only_fields
-from server.routes.links import thumbnail_url
+from server.routes.links import file_name, thumbnail_url
 from server.schemas import (
     Camera,
     Counts,
@@ -33,6 +34,12 @@ router = keyed_router("images")
 
 _JPEG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+_ANY_IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()}
+    }
 }
 
 
@@ -115,6 +122,21 @@ def read_image(parts: OpenParts, caller: TheCaller, image_id: str) -> Image:
 def read_thumbnail(parts: OpenParts, caller: TheCaller, image_id: str) -> Response:
     """A JPEG at most 256 pixels high, upright, without metadata."""
     return Response(parts.catalogue.thumbnail(image_id, caller.holder), media_type="image/jpeg")
+
+
+@router.get(
+    "/images/{image_id}/file",
+    summary="Take the file of an image",
+    response_class=Response,
+    responses=_ANY_IMAGE,
+    openapi_extra=needs(Permission.VIEW),
+)
+def read_file(parts: OpenParts, caller: TheCaller, image_id: str) -> Response:
+    """The file as it is stored: the whole picture, without metadata but for how to turn it."""
+    data = parts.catalogue.clean_file(image_id, caller.holder)
+    kind = suffix(data)
+    headers = {"Content-Disposition": f'inline; filename="{file_name(image_id)}.{kind}"'}
+    return Response(data, media_type=MEDIA_TYPES[kind], headers=headers)
 
 
 @router.delete(

@@ -1,6 +1,5 @@
 """What searches showed, and what people found of it."""
 
-import re
 from collections.abc import Iterator
 from typing import IO, Annotated, Any
 
@@ -13,7 +12,7 @@ from server.auth import TheCaller, keyed_router, needs
 from server.chain import Record
 from server.parts import OpenParts
 from server.routes.filters import ONCE
-from server.routes.links import thumbnail_url
+from server.routes.links import file_name, thumbnail_url
 from server.schemas import (
     CURSOR_PATTERN,
     QueryRecord,
@@ -44,6 +43,7 @@ _ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
 _BLOCK = 1 << 16
+MOST_EXPORTED = 100
 
 
 class SearchesQuery(BaseModel):
@@ -55,6 +55,16 @@ class SearchesQuery(BaseModel):
     limit: int = Field(100, ge=1, le=200, description="Most searches.")
     cursor: str | None = Field(
         None, pattern=CURSOR_PATTERN, description="The `next_cursor` of the page before."
+    )
+
+
+class ExportQuery(BaseModel):
+    """What is packed beside the search."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    also: list[str] = Field(
+        [], max_length=MOST_EXPORTED, description="Other searches for the same person; repeat the parameter."
     )
 
 
@@ -98,6 +108,8 @@ def read_search(parts: OpenParts, caller: TheCaller, search_id: str) -> SearchRe
                 rank=rank,
                 image_id=result["image_id"],
                 score=result["score"],
+                camera_id=result.get("camera_id"),
+                captured_at=result.get("captured_at"),
                 group_size=result.get("group_size", 1),
                 thumbnail_url=thumbnail_url(result["image_id"]),
                 verdicts=[one for one in told if one.image_id == result["image_id"]],
@@ -114,11 +126,12 @@ def read_search(parts: OpenParts, caller: TheCaller, search_id: str) -> SearchRe
     responses=_ZIP,
     openapi_extra=needs(Permission.EXPORT),
 )
-def export_search(parts: OpenParts, caller: TheCaller, search_id: str) -> StreamingResponse:
+def export_search(
+    parts: OpenParts, caller: TheCaller, search_id: str, query: Annotated[ExportQuery, Query()]
+) -> StreamingResponse:
     """A zip file: `report.html` for people, `record.json` for programs, and the pictures of the results."""
-    packed = parts.export.run(search_id, caller)
-    name = f"search-{re.sub('[^A-Za-z0-9-]', '_', search_id)}.zip"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    packed = parts.export.run([search_id, *query.also], caller)
+    headers = {"Content-Disposition": f'attachment; filename="search-{file_name(search_id)}.zip"'}
     return StreamingResponse(_blocks(packed), media_type="application/zip", headers=headers)
 
 

@@ -13,11 +13,13 @@ from index.gallery import AddReport, Gallery
 from index.records import ANY, CameraSummary, ImageRecord, Where
 from index.rerank import Ranked, find
 from server.access import Holder
+from server.clean_copy import clean_copy
 from server.errors import ImageFileMissing, ImageUnknown
 from server.images import ImageStore, thumbnail
 from server.patience import patience
 from server.schemas import Status
 from server.services.watching import Watching
+from server.settings import LARGEST_IMAGE_PIXELS
 
 _PAGE = 5000
 
@@ -93,14 +95,27 @@ class Catalogue:
             ImageFileMissing: Its file was never stored here; ingest it again.
         """
         self.get(image_id, holder)
-        data = self.file(image_id)
-        if data is None:
-            raise ImageFileMissing(f"the file of image {image_id!r} is not stored; ingest the image again")
-        return thumbnail(data)
+        return thumbnail(self._stored(image_id))
 
     def file(self, image_id: str) -> bytes | None:
         """The file of an image as it was stored; ``None`` where it is missing."""
         return self._images.read(image_id)
+
+    def clean_file(self, image_id: str, holder: Holder) -> bytes:
+        """The file of an image as it may leave; versions before the cleaning at ingest stored the owner too.
+
+        Raises:
+            ImageUnknown: There is no such image within the limits of ``holder``.
+            ImageFileMissing: Its file was never stored here; ingest it again.
+        """
+        self.get(image_id, holder)
+        return clean_copy(self._stored(image_id), max_pixels=LARGEST_IMAGE_PIXELS)
+
+    def _stored(self, image_id: str) -> bytes:
+        data = self.file(image_id)
+        if data is None:
+            raise ImageFileMissing(f"the file of image {image_id!r} is not stored; ingest the image again")
+        return data
 
     def vector(self, image_id: str) -> NDArray[np.float32]:
         """The stored (D,) unit vector of an image.

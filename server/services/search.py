@@ -223,6 +223,7 @@ def _shown(one: Ranked) -> dict[str, object]:
         "image_id": record.image_id,
         "score": round(one.hit.score, 6),
         "camera_id": record.camera_id,
+        "captured_at": record.captured_at.isoformat(),
     }
     return told if one.group_size == 1 else {**told, "group_size": one.group_size}
 

@@ -70,6 +70,7 @@ def test_store_search_look_and_delete(call: Callable[..., object]) -> None:
     image = call("image", best.image_id)
     assert (image.source, image.captured_at, image.person_id) == ("s", NIGHT, "3")
     assert call("thumbnail", best.image_id).startswith(b"\xff\xd8")
+    assert call("image_file", best.image_id) == picture(3)
     summary = {one.camera_id: one for one in call("cameras")}[camera]
     assert (summary.count, summary.first_captured_at, summary.last_captured_at) == (5, NIGHT, NIGHT)
     call("delete_image", best.image_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -129,7 +130,14 @@ def test_searches_are_listed_and_exported(call: Callable[..., object]) -> None:
     listed = [one.search_id for one in (*page.items, *rest.items)]
     assert listed == [one.search_id for one in made][::-1]
     assert (page.items[0].query_images, page.items[0].results, page.items[0].key) == (1, 2, "admin")
-    assert call("search_record", listed[0]).query_sha256[0] is not None
+    record = call("search_record", listed[0])
+    assert record.query_sha256[0] is not None
+    shown = [(one.camera_id, one.captured_at) for one in made[-1].items]
+    assert [(one.camera_id, one.captured_at) for one in record.results] == shown
+    both = io.BytesIO(call("export_search", listed[0], also=listed[1:2]))
+    with zipfile.ZipFile(both) as folder:
+        told = json.loads(folder.read("record.json"))["searches"]
+        assert [one["search_id"] for one in told] == listed[:2]
     with zipfile.ZipFile(io.BytesIO(call("export_search", listed[0]))) as folder:
         assert {"report.html", "record.json", "images/001.jpg", "images/002.jpg"} <= set(folder.namelist())
 

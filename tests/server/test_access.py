@@ -63,7 +63,8 @@ def test_an_operator_of_one_camera_sees_no_other(two_cameras: Site, as_holder: A
         assert answer.json()["detail"].endswith("its cameras are: cam1")
     assert [camera["camera_id"] for camera in limited.http.get("/cameras").json()["items"]] == ["cam1"]
     assert limited.http.get("/images/a/thumbnail").status_code == 200
-    for path in ("/images/b", "/images/b/thumbnail"):
+    assert limited.http.get("/images/a/file").content == picture(1)
+    for path in ("/images/b", "/images/b/thumbnail", "/images/b/file"):
         answer = limited.http.get(path)
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:peca:problem:image-unknown")
 

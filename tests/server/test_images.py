@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -218,6 +219,41 @@ def test_a_thumbnail_is_small_upright_and_says_nothing_else(site: Site) -> None:
     assert thumbnail.size == (128, 256)
     assert not thumbnail.getexif()
     assert b"a camera maker" not in answer.content
+
+
+@pytest.mark.parametrize(
+    ("form", "media_type"),
+    [
+        ("JPEG", "image/jpeg"),
+        ("PNG", "image/png"),
+        ("WEBP", "image/webp"),
+        ("BMP", "image/tiff"),  # as which it is stored, compressed
+        ("TIFF", "image/tiff"),
+    ],
+)
+def test_the_file_of_an_image_is_whole_clean_and_safe_to_open(
+    site: Site, settings: Settings, form: str, media_type: str
+) -> None:
+    name = "a.b:c@d=e+f"
+    exif = Image.Exif()
+    exif[0x010F] = "a camera maker"
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 300), "teal").save(buffer, form, exif=exif)
+    data = picture(0, form, (80, 400))
+    assert site.ingest({"a": data}, [about("a", image_id=name)]).status_code == 201
+    path = f"/images/{quote(name, safe='')}/file"
+    answer = site.http.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+    assert Image.open(io.BytesIO(answer.content)).size == (80, 400)
+    kind = media_type.rpartition("/")[2].replace("jpeg", "jpg").replace("tiff", "tif")
+    assert answer.headers["content-disposition"] == f'inline; filename="a_b_c_d_e_f.{kind}"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    # A version before the cleaning at ingest stored the maker too.
+    stored_files(settings)[0].write_bytes(buffer.getvalue())
+    assert b"a camera maker" not in site.http.get(path).content
+    stored_files(settings)[0].unlink()
+    assert site.http.get(path).json()["type"] == "urn:peca:problem:image-file-missing"
 
 
 def test_delete_removes_record_file_and_hit(start: Callable[..., Site], settings: Settings) -> None:

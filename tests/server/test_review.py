@@ -52,6 +52,11 @@ def test_a_later_verdict_of_the_same_holder_supersedes_and_both_stay(
     assert [result["score"] for result in record["results"]] == [
         round(item["score"], 6) for item in found["items"]
     ]
+    first = found["items"][0]
+    assert [record["results"][0][name] for name in ("camera_id", "captured_at")] == [
+        first["camera_id"],
+        first["captured_at"],
+    ]
     told = [(one["key"], one["verdict"], one["superseded"]) for one in record["results"][0]["verdicts"]]
     assert told == [("Ada", "unsure", True), ("Eve", "rejected", False), ("Ada", "confirmed", False)]
     assert [one["verdict"] for one in record["results"][1]["verdicts"]] == ["rejected"]

@@ -98,7 +98,7 @@ def test_an_export_holds_what_was_shown_and_found(
     assert sorted(folder.namelist()) == sorted(["record.json", "report.html", *pictures])
     told = json.loads(folder.read("record.json"))
     lines = (settings.data_folder / "audit.jsonl").read_bytes().splitlines()
-    assert canonical(told["search"]) in lines
+    assert [canonical(one) for one in told["searches"]] == [line for line in lines if b'"results"' in line]
     assert [canonical(one) for one in told["verdicts"]] == [line for line in lines if b'"verdict"' in line]
     assert (told["exported_by"], sorted(told["images"])) == ("Ada <i>", ["p0", "p1"])
     first = told["images"]["p1"]
@@ -112,7 +112,8 @@ def test_an_export_holds_what_was_shown_and_found(
         "17 &amp; 18",
         "confirmed",
         "removed from the gallery since",
-        told["search"]["sha256"],
+        told["searches"][0]["sha256"],
+        "2026-03-01 22:15:00",
     ):
         assert shown in page
     for markup in ("<script", "<u>", "<i>", "<b>"):
@@ -120,6 +121,55 @@ def test_an_export_holds_what_was_shown_and_found(
     assert f'src="{first["thumbnail"]}"' in page
     last = json.loads(lines[-1])
     assert (last["action"], last["search_id"], last["export"]) == ("read", search_id, "zip")
+
+
+def test_searches_for_one_person_are_exported_together_with_all_verdicts(
+    site: Site, as_holder: AsHolder, settings: Settings
+) -> None:
+    site.ingest(
+        {"a": picture(1), "b": picture(2), "c": picture(3)},
+        [
+            about("a", image_id="a", captured_at="2026-03-02T01:00:00Z"),
+            about("b", image_id="b", captured_at="2026-03-01T23:00:00Z"),
+            about("c", image_id="c"),
+        ],
+    )
+    ada = as_holder(site, "Ada", Role.OPERATOR)
+    made = [ada.search(picture(1)).json()["search_id"] for _ in range(2)]
+    for search_id, image_id, verdict in [
+        (made[0], "a", "confirmed"),
+        (made[0], "c", "rejected"),
+        (made[1], "b", "confirmed"),
+        (made[1], "a", "unsure"),
+    ]:
+        said = {"image_id": image_id, "verdict": verdict}
+        assert ada.http.post(f"/searches/{search_id}/verdicts", json=said).status_code == 201
+    query = {"also": [made[1], made[0], made[1]]}
+    answer = ada.http.get(f"/searches/{made[0]}/export", params=query)
+    folder = zipfile.ZipFile(io.BytesIO(answer.content))
+    told = json.loads(folder.read("record.json"))
+    assert [one["search_id"] for one in told["searches"]] == made
+    assert [(one["image_id"], one["verdict"]) for one in told["verdicts"]] == [
+        ("a", "confirmed"),
+        ("c", "rejected"),
+        ("b", "confirmed"),
+        ("a", "unsure"),
+    ]
+    assert sorted(told["images"]) == ["a", "b", "c"]
+    assert len({one["file"] for one in told["images"].values()}) == 3
+    page = folder.read("report.html").decode()
+    way = page[page.index("Confirmed: where and when") : page.index("Search 1")]
+    # In the order of time; a verdict that another search was given on the same image stands beside.
+    assert way.index("2026-03-01 23:00:00") < way.index("2026-03-02 01:00:00")
+    assert way.index("confirmed by Ada") < way.index("unsure by Ada")
+    assert "rejected" not in way
+    second = page[page.index("Search 2") :]
+    assert "<td>confirmed</td>" in second
+    lines = (settings.data_folder / "audit.jsonl").read_text().splitlines()
+    assert [json.loads(line)["search_id"] for line in lines[-2:]] == made
+    for also, slug in ((["none"], "search-unknown"), ([made[1]] * 101, "invalid-request")):
+        refused = ada.http.get(f"/searches/{made[0]}/export", params={"also": also})
+        assert refused.json()["type"] == f"urn:peca:problem:{slug}"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -181,9 +231,12 @@ def test_an_old_record_without_a_chain_is_exported(start: Callable[..., Site], s
     answer = site.http.get("/searches/old%20one/export")
     assert answer.headers["content-disposition"] == 'attachment; filename="search-old_one.zip"'
     folder = zipfile.ZipFile(io.BytesIO(answer.content))
-    assert "written before the log had a chain" in folder.read("report.html").decode()
+    page = folder.read("report.html").decode()
+    assert "written before the log had a chain" in page
+    assert "<dt>Captured (UTC)</dt><dd>not recorded</dd>" in page
     assert folder.read("images/001.jpg") == picture(0)
     record = site.http.get("/searches/old%20one").json()
+    assert (record["results"][0]["camera_id"], record["results"][0]["captured_at"]) == (None, None)
     assert record["queries"] == [
         {"sha256": "0" * 64, "modality": "visible", "detected": False, "confidence": None, "image_id": None}
     ]

@@ -168,6 +168,10 @@ class AsyncPecaClient(AsyncDeskMethods):
         """A small JPEG of one image."""
         return await self._send(calls.thumbnail(image_id))
 
+    async def image_file(self, image_id: str) -> bytes:
+        """See ``PecaClient.image_file``."""
+        return await self._send(calls.image_file(image_id))
+
     async def delete_image(self, image_id: str) -> None:
         """Remove one image for good; ``NotFound`` where there is none (any more)."""
         await self._send(calls.delete_image(image_id))
@@ -244,9 +248,9 @@ class AsyncPecaClient(AsyncDeskMethods):
         """See ``PecaClient.searches``."""
         return await self._send(calls.searches(case, limit, cursor))
 
-    async def export_search(self, search_id: str) -> bytes:
+    async def export_search(self, search_id: str, also: Sequence[str] = ()) -> bytes:
         """See ``PecaClient.export_search``."""
-        return await self._send(calls.export_search(search_id))
+        return await self._send(calls.export_search(search_id, also))
 
     async def search_record(self, search_id: str) -> SearchRecord:
         """What a search showed, and people's verdicts on it; that you read it is recorded."""

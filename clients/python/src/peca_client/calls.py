@@ -195,6 +195,11 @@ def thumbnail(image_id: str) -> Call[bytes]:
     return Call("GET", _image_path(image_id) + "/thumbnail", partial(_read_file, kind="image/"))
 
 
+def image_file(image_id: str) -> Call[bytes]:
+    """``GET /images/{image_id}/file``."""
+    return Call("GET", _image_path(image_id) + "/file", partial(_read_file, kind="image/"))
+
+
 def delete_image(image_id: str) -> Call[None]:
     """``DELETE /images/{image_id}``."""
     return Call("DELETE", _image_path(image_id), _read_nothing)
@@ -261,9 +266,10 @@ def searches(case: str | None, limit: int, cursor: str | None) -> Call[SearchPag
     return Call("GET", "/searches", _from_object(SearchPage.from_json), query=query)
 
 
-def export_search(search_id: str) -> Call[bytes]:
+def export_search(search_id: str, also: Sequence[str]) -> Call[bytes]:
     """``GET /searches/{search_id}/export``."""
-    return Call("GET", _search_path(search_id) + "/export", partial(_read_file, kind="application/zip"))
+    read = partial(_read_file, kind="application/zip")
+    return Call("GET", _search_path(search_id) + "/export", read, query={"also": list(also)})
 
 
 def search_record(search_id: str) -> Call[SearchRecord]:

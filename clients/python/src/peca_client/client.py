@@ -224,6 +224,10 @@ class PecaClient(DeskMethods):
         """A small JPEG of one image."""
         return self._send(calls.thumbnail(image_id))
 
+    def image_file(self, image_id: str) -> bytes:
+        """The file of one image as it is stored: the whole picture, without what else its file told."""
+        return self._send(calls.image_file(image_id))
+
     def delete_image(self, image_id: str) -> None:
         """Remove one image for good; ``NotFound`` where there is none (any more)."""
         self._send(calls.delete_image(image_id))
@@ -327,9 +331,14 @@ class PecaClient(DeskMethods):
         """
         return self._send(calls.searches(case, limit, cursor))
 
-    def export_search(self, search_id: str) -> bytes:
-        """A zip file of a search: a report, its records, and the pictures of its results; it is recorded."""
-        return self._send(calls.export_search(search_id))
+    def export_search(self, search_id: str, also: Sequence[str] = ()) -> bytes:
+        """A zip file of a search: a report, its records, and the pictures of its results; it is recorded.
+
+        Args:
+            search_id: Of the search.
+            also: Other searches for the same person, told of in the same report.
+        """
+        return self._send(calls.export_search(search_id, also))
 
     def search_record(self, search_id: str) -> SearchRecord:
         """What a search showed, and people's verdicts on it; that you read it is recorded."""

@@ -480,12 +480,16 @@ class ResultShown:
         image_id: Its name in the gallery.
         score: Cosine similarity to the query.
         verdicts: What people found of it, oldest first.
+        camera_id: Of its camera; ``None`` where the server did not record it then.
+        captured_at: When it was captured; ``None`` where the server did not record it then.
     """
 
     rank: int
     image_id: str
     score: float
     verdicts: tuple[VerdictRecord, ...]
+    camera_id: str | None = None
+    captured_at: datetime | None = None
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
@@ -495,6 +499,8 @@ class ResultShown:
             image_id=str(value["image_id"]),
             score=float(value["score"]),
             verdicts=tuple(map(VerdictRecord.from_json, value["verdicts"])),
+            camera_id=value.get("camera_id"),
+            captured_at=moment(value["captured_at"]) if value.get("captured_at") else None,
         )
 
 
