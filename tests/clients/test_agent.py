@@ -50,7 +50,7 @@ def test_the_client_alone_needs_neither_opencv_nor_numpy() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert "pip install 'peca-client[watch]'" in ended.stderr
+    assert "pip install './clients/python[watch]'" in ended.stderr
 
 
 def test_two_who_cross_stay_two_tracks() -> None:

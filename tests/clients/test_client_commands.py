@@ -1,9 +1,12 @@
 """`peca-client`: its commands against a real server, what they print, and how they end."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -119,6 +122,30 @@ def test_names_from_outside_do_not_reach_the_terminal_as_they_are(capsys: pytest
     assert heads == "camera     images"
     assert wide == "夜間" + 12 * " " + "3"
     assert escaped == "?[31mred?      12"
+
+
+def at_a_terminal(code: str) -> str:
+    """What a program prints where somebody looks."""
+    terminal, end = pty.openpty()
+    surroundings = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"}
+    subprocess.run([sys.executable, "-c", code], stdout=end, check=True, env=surroundings)
+    os.close(end)
+    printed = b""
+    with suppress(OSError):  # Linux says so at the end
+        while more := os.read(terminal, 4096):
+            printed += more
+    os.close(terminal)
+    return printed.decode().replace("\r\n", "\n")
+
+
+def test_at_a_terminal_rich_draws_tables_where_it_is_installed() -> None:
+    table = "print_table(('camera', 'images'), [('[b]gate:back:', 3), ('\\x1b[31mred', 12)])"
+    code = f"from peca_client.commands.tables import print_table\n{table}"
+    drawn = at_a_terminal(code)
+    assert "│ [b]gate:back: │      3 │" in drawn
+    assert "│ ?[31mred      │     12 │" in drawn
+    plain = at_a_terminal(f"import sys\nsys.modules['rich.console'] = None\n{code}")
+    assert plain.splitlines()[2] == "[b]gate:back:       3"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -11,7 +11,7 @@ examples:
   peca-client completion zsh >> ~/.zshrc        # after its line with compinit
   peca-client completion fish > ~/.config/fish/completions/peca-client.fish
 
-It needs argcomplete: pip install 'peca-client[completion]'"""
+It needs argcomplete: pip install './clients/python[cli]', in PECA's repository"""
 
 
 def add_completion(commands: Any) -> None:
@@ -36,7 +36,9 @@ def completion(options: argparse.Namespace) -> int:
     try:
         from argcomplete.shell_integration import shellcode
     except ImportError:
-        raise CommandError("completion needs argcomplete: pip install 'peca-client[completion]'") from None
+        raise CommandError(
+            "completion needs argcomplete: pip install './clients/python[cli]', in PECA's repository"
+        ) from None
     print(shellcode(["peca-client"], shell=options.shell))
     return Exit.DONE
 

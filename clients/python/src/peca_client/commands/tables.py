@@ -1,6 +1,7 @@
 """What the commands print: aligned tables for people, JSON for programs."""
 
 import json
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -11,10 +12,38 @@ _GAP = "  "
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows below their heads; columns of numbers stand to the right."""
+    """Print rows below their heads; columns of numbers stand to the right.
+
+    At a terminal rich draws it, where it is installed; programs get plain columns in either case.
+    """
     texts = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(heads, *texts, strict=True)]
     right = [bool(rows) and all(_is_number(row[at]) for row in rows) for at in range(len(heads))]
+    if not (sys.stdout.isatty() and _drawn(heads, texts, right)):
+        _print_plain(heads, texts, right)
+
+
+def _drawn(heads: Sequence[str], texts: Sequence[Sequence[str]], right: Sequence[bool]) -> bool:
+    """Whether rich could draw the table."""
+    try:
+        from rich.console import Console
+        from rich.table import Column, Table
+        from rich.text import Text
+    except ImportError:
+        return False
+    table = Table(
+        *(
+            Column(head, justify="right" if to_right else "left", overflow="fold")
+            for head, to_right in zip(heads, right, strict=True)
+        )
+    )
+    for row in texts:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+    return True
+
+
+def _print_plain(heads: Sequence[str], texts: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+    widths = [max(map(_width, column)) for column in zip(heads, *texts, strict=True)]
     for line in ([*heads], ["-" * width for width in widths], *texts):
         cells = [
             _padded(text, width, to_right) for text, width, to_right in zip(line, widths, right, strict=True)

@@ -1,1 +1,1 @@
-"""The camera agent: people in frames become crops in a gallery. Needs `pip install 'peca-client[watch]'`."""
+"""The camera agent: people in frames become crops in a gallery. Needs `pip install './clients/python[watch]'`."""

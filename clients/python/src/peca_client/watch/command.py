@@ -30,7 +30,7 @@ _EXAMPLES = """\
 examples:
   peca-client watch rtsp://user:password@10.0.0.7/stream1 --camera gate-ir --modality infrared
   peca-client watch night.mp4 --camera gate-ir --modality infrared --start 2026-05-01T22:00:00+02:00
-  peca-client watch /srv/frames --camera hall --modality auto --detector person.onnx
+  peca-client watch /srv/frames --camera hall --modality auto --detector yolov8n.onnx
   peca-client watch /srv/recordings --camera hall --modality visible --once --json
 
 exit codes:

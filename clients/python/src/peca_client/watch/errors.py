@@ -2,7 +2,7 @@
 
 from peca_client.errors import PecaClientError
 
-INSTALL = "pip install 'peca-client[watch]'"
+INSTALL = "pip install './clients/python[watch]', in PECA's repository"
 
 
 class WatchError(PecaClientError):
