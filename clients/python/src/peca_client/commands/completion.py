@@ -5,13 +5,14 @@ from typing import Any
 
 from peca_client.exits import CommandError, Exit
 
-_HOW = """\
+_INSTALL = "pip install './clients/python[cli]', in PECA's repository"
+_HOW = f"""\
 examples:
   peca-client completion bash >> ~/.bashrc
   peca-client completion zsh >> ~/.zshrc        # after its line with compinit
   peca-client completion fish > ~/.config/fish/completions/peca-client.fish
 
-It needs argcomplete: pip install './clients/python[cli]', in PECA's repository"""
+It needs argcomplete: {_INSTALL}"""
 
 
 def add_completion(commands: Any) -> None:
@@ -36,9 +37,7 @@ def completion(options: argparse.Namespace) -> int:
     try:
         from argcomplete.shell_integration import shellcode
     except ImportError:
-        raise CommandError(
-            "completion needs argcomplete: pip install './clients/python[cli]', in PECA's repository"
-        ) from None
+        raise CommandError(f"completion needs argcomplete: {_INSTALL}") from None
     print(shellcode(["peca-client"], shell=options.shell))
     return Exit.DONE
 
