@@ -1,4 +1,4 @@
-"""One connection: how long and how large the head of a request may be, and what is no HTTP at all."""
+"""One connection: how long and how large what is no body may be, and what is no HTTP at all."""
 
 import asyncio
 from typing import Any
@@ -9,14 +9,20 @@ from server.problems import MALFORMED, MEDIA_TYPE
 
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_FIELDS = 200
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol, which waits for ever for a head of any size, with bounds of time and bytes."""
+    """uvicorn's protocol, which waits for ever for a head of any size, with bounds of time and bytes.
+
+    The fields that may follow a body in chunks are read by nobody here, and left out.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._head_bytes = 0
+        self._beside_bytes = 0
+        self._fields = 0
+        self._refusal: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -30,34 +36,57 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes while a head is awaited."""
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES + len(data):
-                self.send_400_response(f"expected a head of at most {MAX_HEAD_BYTES:,} bytes")
-                return
+        """Count what comes since the last of a body; what begins in an idle connection is a head."""
+        self._beside_bytes += len(data)
+        if self._beside_bytes > MAX_HEAD_BYTES + len(data):
+            self.send_400_response(f"expected at most {MAX_HEAD_BYTES:,} bytes of a head, or beside a body")
+            return
         super().data_received(data)
+        # Line ends between two requests begin none, and uvicorn stops waiting at the first of them.
+        if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()
 
     def on_message_begin(self) -> None:
         """Wait for the head of a further request."""
         super().on_message_begin()
+        self._beside_bytes = self._fields = 0
         self._await_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of a head.
+
+        Raises:
+            ValueError: There are too many; the parser ends with what it has read.
+        """
+        self._fields += 1
+        if self._fields > MAX_HEAD_FIELDS:
+            self._refusal = f"expected at most {MAX_HEAD_FIELDS} header fields"
+            raise ValueError(self._refusal)
+        if self._head_timer is not None:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is here."""
         self._stop_waiting()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._beside_bytes = 0
+        super().on_body(body)
+
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request with a problem, and close the connection."""
-        body = MALFORMED.problem(msg).model_dump_json().encode()
+        """Answer what is no request with a problem, unless an answer is on its way; close the connection."""
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()
+            return
+        body = MALFORMED.problem(self._refusal or msg).model_dump_json().encode()
         head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[400] + head.encode() + body)
         self.transport.close()
 
     def _await_head(self) -> None:
         if self._head_timer is None:
-            self._head_bytes = 0
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
 
     def _stop_waiting(self) -> None:

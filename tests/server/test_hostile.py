@@ -123,6 +123,17 @@ NO_HTTP = {
     "length, chunks": b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "a head of 1 MB": b"GET / HTTP/1.1\r\n" + b"X-A: bbbbbbbbbbbbbbbb\r\n" * 50_000,
     "a path of 1 MB": b"GET /" + b"a" * MEGABYTE,
+    "a tunnel": b"CONNECT peca:80 HTTP/1.1\r\nHost: peca\r\n\r\n" + bytes(MEGABYTE),
+    "another protocol from here on": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "an encoding of bodies": b"POST /session HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n{}",
+}
+SIGN_IN = b"POST /session HTTP/1.1\r\nHost: peca\r\nContent-Type: application/json\r\n"
+IN_CHUNKS = SIGN_IN + b"Transfer-Encoding: chunked\r\n\r\n"
+BESIDE = {
+    "a million fields behind a body": [IN_CHUNKS, b"2\r\n{}\r\n0\r\n", *[b"a:b\r\n" * 10_000] * 100],
+    "a field without end behind a body": [IN_CHUNKS, b"2\r\n{}\r\n0\r\na:", *[b"b" * 65_536] * 300],
+    "a chunk whose head has no end": [IN_CHUNKS, b"2;", *[b"b" * 65_536] * 300],
+    "a thousand fields": [SIGN_IN, b"a:b\r\n" * 1000, b"\r\n"],
 }
 
 
@@ -131,6 +142,26 @@ def test_what_is_no_http_is_refused(site_process: Process, name: str) -> None:
     heard = answer_to(site_process, NO_HTTP[name])
     assert heard.startswith(b"HTTP/1.1 4"), heard[:200]
     assert PROBLEM.encode() in heard
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_stands_beside_a_body_is_bounded(site_process: Process, name: str) -> None:
+    before = site_process.peak_bytes()
+    heard = answer_to(site_process, *BESIDE[name])
+    assert heard.startswith(b"HTTP/1.1 400"), heard[:200]
+    assert b"expected at most" in heard
+    assert site_process.peak_bytes() - before < 8 * MEGABYTE
+
+
+def test_fields_behind_a_body_are_left_out(site_process: Process) -> None:
+    key = site_process.key or ""
+    body = b'%x\r\n{"key": "%s"}\r\n0\r\n' % (len(key) + 11, key.encode())
+    trailers = b"Digest: none\r\nX-Request-ID: late\r\n\r\n"
+    heard = answer_to(
+        site_process, SIGN_IN + b"Connection: close\r\n" + IN_CHUNKS[len(SIGN_IN) :] + body + trailers
+    )
+    assert heard.startswith(b"HTTP/1.1 201"), heard[:200]
+    assert b"late" not in heard
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +200,15 @@ def test_a_slow_body_is_not_waited_for(site_process: Process) -> None:
 
 def test_a_head_that_never_ends_is_not_waited_for(site_process: Process) -> None:
     began = time.monotonic()
-    with connected(site_process) as silent, connected(site_process) as begun:
+    with connected(site_process) as silent, connected(site_process) as begun, connected(site_process) as kept:
         begun.sendall(b"GET /healthz HTTP/1.1\r\nHost:")
-        assert (silent.recv(10), begun.recv(10)) == (b"", b"")
+        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: peca\r\n\r\n")
+        heard = b""
+        while not heard.endswith(b'{"status":"ok"}'):
+            heard += kept.recv(65_536)
+        time.sleep(0.1)
+        kept.sendall(b"\r\n")
+        assert (silent.recv(10), begun.recv(10), kept.recv(10)) == (b"", b"", b"")
     assert 5 < time.monotonic() - began < 25
 
 
