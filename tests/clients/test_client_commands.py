@@ -124,6 +124,19 @@ def test_names_from_outside_do_not_reach_the_terminal_as_they_are(capsys: pytest
     assert escaped == "?[31mred?      12"
 
 
+def test_a_file_that_cannot_be_read_does_not_keep_the_others_from_the_gallery(
+    run: Run, tmp_path: Path
+) -> None:
+    paths = write_pictures(tmp_path / "crops", range(44, 46))
+    (tmp_path / "crops" / "a.jpg").symlink_to(tmp_path / "gone.jpg")
+    line = ("ingest", tmp_path / "crops", "--camera", "unread", "--modality", "infrared", "--json")
+    code, out, err = run(*line)
+    assert code == 4, err
+    told = json.loads(out)
+    assert (told["stored"], told["refused"]) == (len(paths), 1)
+    assert "No such file" in told["left_out"][0]["reason"]
+
+
 def at_a_terminal(code: str) -> str:
     """What a program prints where somebody looks."""
     terminal, end = pty.openpty()

@@ -210,3 +210,111 @@ def test_one_image_that_is_too_large_to_send_is_refused_alone(play: Callable[...
 def test_add_images_lets_a_body_that_is_too_large_through(play: Callable[..., object]) -> None:
     with pytest.raises(InvalidRequest):
         play(Script(httpx.Response(413)), "add_images", [ImageUpload(b"x", "c", "infrared", NIGHT)])
+
+
+def watchlist_made() -> httpx.Response:
+    made = {"watchlist_id": "w", "name": "coat", "made_by": "Ada", "expires_at": "2026-06-01T00:00:00Z"}
+    made |= {"live": True, "gallery_modality": "infrared", "camera_ids": None, "threshold": 0.6, "case": None}
+    return httpx.Response(201, json={**made, "hits": 0, "webhook_url": None})
+
+
+def key_made() -> httpx.Response:
+    made = {"key_id": "k", "name": "Ada", "role": "camera", "camera_ids": None, "key": "peca_new"}
+    return httpx.Response(
+        201, json={**made, "created_at": "2026-05-01T00:00:00Z", "expires_at": None, "revoked_at": None}
+    )
+
+
+ONCE = [
+    ("watch", (b"x", "visible", "coat", 0.6), watchlist_made),
+    ("create_key", ("Ada", "camera"), key_made),
+    ("rotate_key", ("k",), key_made),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "made"), ONCE, ids=[method for method, *_ in ONCE])
+@pytest.mark.parametrize(
+    "failure", [httpx.Response(429), httpx.Response(503), httpx.ConnectError, httpx.ConnectTimeout]
+)
+def test_what_is_done_once_is_tried_again_where_nothing_was_done(
+    play: Callable[..., object],
+    failure: object,
+    method: str,
+    arguments: tuple[object, ...],
+    made: Callable[[], httpx.Response],
+) -> None:
+    script = Script(failure, failure, made())
+    play(script, method, *arguments)
+    assert len(script.requests) == 3
+
+
+@pytest.mark.parametrize(("method", "arguments", "made"), ONCE, ids=[method for method, *_ in ONCE])
+@pytest.mark.parametrize("lost", [httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError])
+def test_what_is_done_once_is_not_sent_again_where_its_answer_was_lost(
+    play: Callable[..., object],
+    lost: type[httpx.TransportError],
+    method: str,
+    arguments: tuple[object, ...],
+    made: Callable[[], httpx.Response],
+) -> None:
+    script = Script(lost, made())
+    with pytest.raises(ConnectionFailed):
+        play(script, method, *arguments)
+    assert len(script.requests) == 1
+
+
+HIT = (
+    b'id: 7\nevent: hit\ndata: {"event_id":7,"watchlist_id":"w","name":"coat","image_id":"i","camera_id":"c",'
+    b'"captured_at":"2026-05-01T00:00:00Z","modality":"infrared","score":0.7}\n\n'
+)
+
+
+STREAM = {"content-type": "text/event-stream"}
+
+
+def heard_blocking(script: Script) -> tuple[list[int], Exception]:
+    hits: list[int] = []
+    with PecaClient(URL, "peca_x", transport=httpx.MockTransport(script)) as client:
+        try:
+            for hit in client.events():
+                hits.append(hit.event_id)
+        except PecaClientError as error:
+            return hits, error
+    raise AssertionError("the stream ended in silence")
+
+
+def heard_asynchronously(script: Script) -> tuple[list[int], Exception]:
+    async def listen() -> tuple[list[int], Exception]:
+        hits: list[int] = []
+        async with AsyncPecaClient(URL, "peca_x", transport=httpx.MockTransport(script)) as client:
+            try:
+                async for hit in client.events():
+                    hits.append(hit.event_id)
+            except PecaClientError as error:
+                return hits, error
+        raise AssertionError("the stream ended in silence")
+
+    return asyncio.run(listen())
+
+
+@pytest.mark.parametrize("listen", [heard_blocking, heard_asynchronously])
+@pytest.mark.parametrize(
+    ("answer", "heard", "error"),
+    [
+        (httpx.Response(200, headers=STREAM, content=HIT), [7], ConnectionFailed),
+        (httpx.Response(200, headers=STREAM, content=HIT + b"data: {}\n\n"), [7], UnexpectedAnswer),
+        (httpx.Response(200, text="<html>"), [], UnexpectedAnswer),
+        (httpx.Response(302, headers={"Location": "/login"}), [], UnexpectedAnswer),
+        (httpx.Response(503), [], ServerError),
+    ],
+    ids=["ended", "nonsense", "another service", "moved", "stopping"],
+)
+def test_a_stream_of_hits_never_ends_in_silence(
+    listen: Callable[[Script], tuple[list[int], Exception]],
+    answer: httpx.Response,
+    heard: list[int],
+    error: type[PecaClientError],
+) -> None:
+    hits, raised = listen(Script(answer))
+    assert hits == heard
+    assert type(raised) is error

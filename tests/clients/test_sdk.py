@@ -2,7 +2,10 @@
 
 import inspect
 import io
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +25,7 @@ from peca_client import (
     NotFound,
     PecaClient,
     TooLarge,
+    UnreadableImage,
 )
 
 
@@ -171,6 +175,24 @@ def test_ingest_halves_a_batch_that_the_server_finds_too_large(call: Callable[..
     assert report.items[-1].problem["status"] == 413
 
 
+def test_a_file_that_cannot_be_read_is_refused_in_the_report(
+    call: Callable[..., object], tmp_path: Path
+) -> None:
+    gone = ImageUpload(tmp_path / "gone.jpg", "gone", "infrared", NIGHT, image_id="gone")
+    folder = ImageUpload(tmp_path, "gone", "infrared", NIGHT, filename="a folder")
+    items = [upload(1, f"gone-{call.name}", filename="1"), gone, upload(2, f"gone-{call.name}"), folder]
+    told: list[int] = []
+    report = call("ingest", items, 32, lambda batch: told.append(len(batch.items)))
+    assert [item.status for item in report.items] == ["stored", "refused", "stored", "refused"]
+    assert [item.filename for item in report.items] == ["1", "gone.jpg", "image", "a folder"]
+    assert (report.items[1].image_id, sum(told)) == ("gone", 4)
+    assert "No such file" in report.items[1].reason
+    for attempt in (("add_images", [gone]), ("search", tmp_path / "gone.jpg", "visible")):
+        with pytest.raises(UnreadableImage, match=r"gone\.jpg") as refused:
+            call(*attempt)
+        assert isinstance(refused.value, OSError)
+
+
 def test_problems_carry_what_the_server_said(call: Callable[..., object]) -> None:
     with pytest.raises(InvalidRequest) as refused:
         call("search", picture(0), "visible", camera_ids=["never-seen"])
@@ -269,6 +291,53 @@ def test_the_readme_runs(
     assert "404 urn:peca:problem:image-unknown" in printed
     assert "something else" not in printed
     assert Path("best.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_the_example_of_the_first_page_runs(
+    fresh_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    address = "http://127.0.0.1:8000"
+    assert address in example
+    monkeypatch.chdir(tmp_path)
+    Path("suspect.jpg").write_bytes(picture(1))
+    with PecaClient(fresh_server.url, fresh_server.key) as client:
+        client.add_images([upload(1, "gate-ir"), upload(2, "gate-ir")])
+    code = example.replace(address, fresh_server.url)
+    exec(compile(code, "README.md", "exec"), {"api_key": fresh_server.key})
+    best, other = capsys.readouterr().out.splitlines()
+    assert best == f"1 1.000 gate-ir {NIGHT}"
+    assert other.startswith("2 ")
+
+
+@pytest.mark.slow
+def test_the_client_pulls_in_httpx_and_its_own_few(tmp_path: Path) -> None:
+    """By the index of this machine, in an environment of its own."""
+    python = tmp_path / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*install, str(REPOSITORY / "clients/python")], capture_output=True, text=True, check=False
+    )
+    if done.returncode and "No matching distribution" in done.stderr:
+        pytest.skip("needs a package index with httpx and setuptools")
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run(
+        [str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True
+    )
+    names = {one["name"].lower().replace("_", "-") for one in json.loads(listed.stdout)}
+    names -= {"pip", "setuptools", "wheel"}
+    of_httpx = {"anyio", "certifi", "h11", "httpcore", "idna", "sniffio", "typing-extensions"}
+    assert {"peca-client", "httpx"} <= names
+    assert names - of_httpx == {"peca-client", "httpx"}
+    ended = subprocess.run(
+        [str(tmp_path / "bin" / "peca-client"), "status", "--url", "http://127.0.0.1:9"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 3
+    assert "no answer from http://127.0.0.1:9" in ended.stderr
 
 
 def test_every_public_name_is_exported() -> None:

@@ -14,6 +14,7 @@ from peca_client.errors import (
     ServerError,
     TooLarge,
     UnexpectedAnswer,
+    UnreadableImage,
 )
 from peca_client.exif import captured_at
 from peca_client.keys import ApiKey
@@ -85,6 +86,7 @@ __all__ = [
     "Stats",
     "TooLarge",
     "UnexpectedAnswer",
+    "UnreadableImage",
     "Verdict",
     "VerdictRecord",
     "Version",

@@ -147,7 +147,7 @@ class AsyncPecaClient(AsyncDeskMethods):
         reports = []
         cut = batches(items, batch_size)
         while (batch := await asyncio.to_thread(next, cut, None)) is not None:
-            reports.append(await self._ingest_batch(batch))
+            reports.append(batch if isinstance(batch, IngestReport) else await self._ingest_batch(batch))
             if on_progress is not None:
                 on_progress(reports[-1])
         return IngestReport.joined(reports)

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Self
 
-from peca_client.errors import InvalidArgument, ProblemError
+from peca_client.errors import InvalidArgument, ProblemError, UnreadableImage
 from peca_client.models import ImageSource, ImageUpload, IngestItem, IngestReport, IngestStatus
 
 BATCH_BYTES = 16 * 1024 * 1024
@@ -43,20 +43,28 @@ class Batch:
 
 def batches(
     uploads: Iterable[ImageUpload], batch_size: int, batch_bytes: int = BATCH_BYTES
-) -> Iterator[Batch]:
+) -> Iterator[Batch | IngestReport]:
     """Cut ``uploads`` in order into batches of at most ``batch_size`` images.
 
-    A batch ends early where its files would pass ``batch_bytes``; a single larger file is a batch.
+    A batch ends early where its files would pass ``batch_bytes``; a single larger file is a batch. In the
+    place of one that cannot be read comes its report, since it is not sent.
 
     Raises:
-        InvalidArgument: ``batch_size`` is below 1.
-        OSError: A file cannot be read.
+        InvalidArgument: ``batch_size`` is below 1, or an image is none of bytes, path and open binary file.
     """
     if batch_size < 1:
         raise InvalidArgument(f"batch_size must be at least 1, got {batch_size}")
     held: list[LoadedUpload] = []
     held_bytes = 0
-    for loaded in map(_load, uploads):
+    for upload in uploads:
+        try:
+            loaded = _load(upload)
+        except UnreadableImage as error:
+            if held:
+                yield Batch(tuple(held))
+                held, held_bytes = [], 0
+            yield _unread(upload, error)
+            continue
         if held and (len(held) == batch_size or held_bytes + len(loaded.data) > batch_bytes):
             yield Batch(tuple(held))
             held, held_bytes = [], 0
@@ -71,13 +79,16 @@ def read_image(image: ImageSource) -> tuple[str | None, bytes]:
 
     Raises:
         InvalidArgument: It is none of bytes, path and open binary file.
-        OSError: The file cannot be read.
+        UnreadableImage: The file cannot be read.
     """
     if isinstance(image, (bytes, bytearray, memoryview)):
         return None, bytes(image)
     if isinstance(image, (str, PathLike)):
         path = Path(image)
-        return path.name, path.read_bytes()
+        try:
+            return path.name, path.read_bytes()
+        except OSError as error:
+            raise UnreadableImage(error.errno, error.strerror, str(path)) from error
     data = image.read()
     if not isinstance(data, bytes):
         raise InvalidArgument(f"an image file must be opened in binary mode, got one that reads {type(data)}")
@@ -103,6 +114,12 @@ def named(report: IngestReport, batch: Batch) -> IngestReport:
     """
     items = (replace(item, filename=one.name) for item, one in zip(report.items, batch.items, strict=True))
     return IngestReport(tuple(items))
+
+
+def _unread(upload: ImageUpload, error: UnreadableImage) -> IngestReport:
+    name = upload.filename or Path(str(error.filename)).name
+    problem = {"title": "The file cannot be read", "detail": str(error)}
+    return IngestReport((IngestItem(name, IngestStatus.REFUSED, upload.image_id, problem),))
 
 
 def _load(upload: ImageUpload) -> LoadedUpload:

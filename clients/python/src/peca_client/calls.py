@@ -45,7 +45,7 @@ from peca_client.models import (
     VerdictRecord,
     Version,
 )
-from peca_client.retry import RetryPolicy, retry_after_s
+from peca_client.retry import Again, RetryPolicy, retry_after_s
 
 _T = TypeVar("_T")
 _File = tuple[str, tuple[str, bytes]]
@@ -68,7 +68,7 @@ class Call(Generic[_T]):
         body: The JSON body.
         query: The query string's parameters.
         understands: Whether an answer is for ``read``; any other is a problem.
-        retried: Whether a failed attempt is made again.
+        again: When a failed attempt is made again.
     """
 
     method: str
@@ -79,7 +79,7 @@ class Call(Generic[_T]):
     body: Mapping[str, Any] | None = None
     query: Mapping[str, str | list[str]] | None = None
     understands: Callable[[httpx.Response], bool] = _succeeded
-    retried: bool = True
+    again: Again = Again.ALWAYS
 
     def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         """The request, by the address and headers of ``http``."""
@@ -91,7 +91,7 @@ class Call(Generic[_T]):
         self, policy: RetryPolicy, attempt: int, outcome: httpx.Response | httpx.RequestError
     ) -> float | None:
         """Seconds until the next attempt, or ``None`` where this outcome stands."""
-        return policy.wait_s(attempt, outcome) if self.retried else None
+        return policy.wait_s(attempt, outcome) if self.again.after(outcome) else None
 
     def result(self, outcome: httpx.Response | httpx.RequestError) -> _T:
         """The value of the last attempt's outcome.
@@ -321,12 +321,12 @@ def version() -> Call[Version]:
 
 def health() -> Call[bool]:
     """``GET /healthz``."""
-    return Call("GET", "/healthz", _succeeded, retried=False)
+    return Call("GET", "/healthz", _succeeded, again=Again.NEVER)
 
 
 def ready() -> Call[Readiness]:
     """``GET /readyz``; 503 is an answer here, not a failure."""
-    return Call("GET", "/readyz", _read_readiness, understands=_tells_readiness, retried=False)
+    return Call("GET", "/readyz", _read_readiness, understands=_tells_readiness, again=Again.NEVER)
 
 
 def checked_base_url(base_url: str) -> httpx.URL:

@@ -42,7 +42,9 @@ class PecaClient(DeskMethods):
     """A PECA server, over HTTP; safe to call from several threads. Use it in a ``with`` statement.
 
     A call that meets no answer, 429 or 503 is tried again after a growing wait, or after the
-    ``Retry-After`` that the server asks for; every call may safely be sent twice.
+    ``Retry-After`` that the server asks for, since it may safely be sent twice. ``watch``, ``create_key``
+    and ``rotate_key`` may not: they are tried again where nothing was done, on 429, on 503 and without a
+    connection, and not where the answer was lost.
 
     Args:
         base_url: Where the server listens, e.g. ``http://127.0.0.1:8000``.
@@ -199,11 +201,11 @@ class PecaClient(DeskMethods):
             on_progress: Called with each batch's own report.
 
         Returns:
-            What became of every image.
+            What became of every image; one of which the file cannot be read is refused with the reason.
         """
         reports = []
         for batch in batches(items, batch_size):
-            reports.append(self._ingest_batch(batch))
+            reports.append(batch if isinstance(batch, IngestReport) else self._ingest_batch(batch))
             if on_progress is not None:
                 on_progress(reports[-1])
         return IngestReport.joined(reports)

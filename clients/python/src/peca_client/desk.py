@@ -1,6 +1,5 @@
 """What the blocking client does with watchlists, hits and keys."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -9,7 +8,7 @@ from typing import TypeVar
 import httpx
 
 from peca_client import keys, watchlists
-from peca_client.calls import Call, no_answer, refused
+from peca_client.calls import Call, no_answer
 from peca_client.keys import ApiKey
 from peca_client.models import ImageSource
 from peca_client.watchlists import HitPage, WatchHit, Watchlist
@@ -81,27 +80,28 @@ class DeskMethods(ABC):
         self._send(watchlists.remove_watchlist(watchlist_id))
 
     def events(self, after: int | None = None) -> Iterator[WatchHit]:
-        """Hits as they come, until the server ends the stream.
+        """Hits as they come, without an end of their own: it raises where no more can come.
 
         Args:
             after: Begin after the hit of this ``event_id``, such as the last one seen; from now on where
                 not given.
 
         Raises:
-            PecaClientError: The server refuses, or the connection breaks (``ConnectionFailed``): call
-                again after the last hit that came.
+            PecaClientError: The server refuses, or the connection breaks or is ended by the server
+                (``ConnectionFailed``): call again after the last hit that came.
         """
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         try:
             with self._http.stream("GET", "/events", headers=headers, timeout=_READ_TIMEOUT_S) as response:
                 if response.status_code != httpx.codes.OK:
                     response.read()
-                    raise refused(response)
+                watchlists.check_stream(response)
                 for line in response.iter_lines():
-                    if line.startswith("data: "):
-                        yield WatchHit.from_json(json.loads(line.removeprefix("data: ")))
+                    if (hit := watchlists.heard(line)) is not None:
+                        yield hit
         except httpx.RequestError as error:
             raise no_answer(error) from error
+        raise watchlists.stream_ended()
 
     def list_keys(self) -> tuple[ApiKey, ...]:
         """Every key ever made at the server, oldest first."""

@@ -4,6 +4,7 @@
 
     PecaClientError               anything that kept a call from succeeding
     ├── InvalidArgument           refused here, before anything was sent (also a ValueError)
+    ├── UnreadableImage           an image's file cannot be read; nothing was sent (also an OSError)
     ├── ConnectionFailed          no answer: nobody listens, the name is unknown, it took too long
     ├── UnexpectedAnswer          an answer, but not one of a PECA server of this API
     └── ProblemError              the server said no: status, type, title, detail, problem (RFC 9457)
@@ -25,6 +26,10 @@ class PecaClientError(Exception):
 
 class InvalidArgument(PecaClientError, ValueError):
     """An argument is wrong; nothing was sent."""
+
+
+class UnreadableImage(PecaClientError, OSError):
+    """An image's file cannot be read; nothing was sent."""
 
 
 class ConnectionFailed(PecaClientError):

@@ -11,6 +11,7 @@ import httpx
 from peca_client.calls import Call
 from peca_client.errors import InvalidArgument
 from peca_client.models import moment
+from peca_client.retry import Again
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def create_key(
     expires_at: datetime | None,
     requests_per_minute: int | None,
 ) -> Call[ApiKey]:
-    """``POST /keys``; not tried again, since a name is given once."""
+    """``POST /keys``; a lost answer is not asked for again, since a name is given once."""
     if expires_at is not None and expires_at.utcoffset() is None:
         raise InvalidArgument(f"expires_at must carry a time zone, got {expires_at.isoformat()}")
     body: dict[str, Any] = {
@@ -79,13 +80,13 @@ def create_key(
         "requests_per_minute": requests_per_minute,
     }
     given = {member: value for member, value in body.items() if value is not None}
-    return Call("POST", "/keys", _read_key, body=given, retried=False)
+    return Call("POST", "/keys", _read_key, body=given, again=Again.UNDONE)
 
 
 def rotate_key(key_id: str, overlap_hours: float) -> Call[ApiKey]:
     """``POST /keys/{key_id}/rotate``."""
     body: dict[str, Any] = {"overlap_hours": overlap_hours}
-    return Call("POST", f"{_path(key_id)}/rotate", _read_key, body=body, retried=False)
+    return Call("POST", f"{_path(key_id)}/rotate", _read_key, body=body, again=Again.UNDONE)
 
 
 def revoke_key(key_id: str) -> Call[None]:

@@ -4,11 +4,32 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import Enum, auto
 
 import httpx
 
 RETRIED_STATUSES = frozenset({429, 503})
 HOPELESS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Again(Enum):
+    """When a call may be made again."""
+
+    ALWAYS = auto()
+    UNDONE = auto()
+    NEVER = auto()
+
+    def after(self, outcome: httpx.Response | httpx.RequestError) -> bool:
+        """Whether this outcome of an attempt lets it.
+
+        ``UNDONE`` is for what must not be done twice. Nothing was where no connection came about, and where
+        the server answers that it cannot now, since it says so before it does anything; a lost answer
+        tells nothing.
+        """
+        if self is Again.UNDONE:
+            return isinstance(outcome, (httpx.Response, *_NOTHING_SENT))
+        return self is Again.ALWAYS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Watchlists and their hits: what the server tells of them, and the calls."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,9 +10,12 @@ from urllib.parse import quote
 import httpx
 
 from peca_client.batches import read_image
-from peca_client.calls import Call
-from peca_client.errors import InvalidArgument
+from peca_client.calls import Call, refused
+from peca_client.errors import ConnectionFailed, InvalidArgument, UnexpectedAnswer
 from peca_client.models import ImageSource, Modality, moment
+from peca_client.retry import Again
+
+EVENT_STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ def watch(
             **given,
         },
         files=[("image", (filename or "image", data)) for filename, data in read],
-        retried=False,
+        again=Again.UNDONE,
     )
 
 
@@ -158,6 +162,41 @@ def hits(watchlist_id: str, limit: int, cursor: str | None) -> Call[HitPage]:
 def remove_watchlist(watchlist_id: str) -> Call[None]:
     """``DELETE /watchlists/{watchlist_id}``."""
     return Call("DELETE", _path(watchlist_id), _read_nothing)
+
+
+def check_stream(response: httpx.Response) -> None:
+    """See that an answer is the stream of hits; any other was read already.
+
+    Raises:
+        PecaClientError: The server refused, or is not PECA's.
+    """
+    if response.status_code >= 400:
+        raise refused(response)
+    kind = response.headers.get("content-type", "")
+    if not (response.is_success and kind.startswith(EVENT_STREAM)):
+        raise UnexpectedAnswer(
+            f"{response.request.url} answered {response.status_code} with {kind or 'no content type'}, "
+            f"and not with {EVENT_STREAM}; check the address"
+        )
+
+
+def heard(line: str) -> WatchHit | None:
+    """The hit that a line of the stream tells, where it tells one.
+
+    Raises:
+        UnexpectedAnswer: It tells something else as if it were a hit.
+    """
+    if not line.startswith("data: "):
+        return None
+    try:
+        return WatchHit.from_json(json.loads(line.removeprefix("data: ")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnexpectedAnswer(f"the stream of hits told what is none: {line[:200]}") from error
+
+
+def stream_ended() -> ConnectionFailed:
+    """The error of a stream that the server ended in good order, as when it stops."""
+    return ConnectionFailed("the server ended the stream of hits; listen again after the last one that came")
 
 
 def _path(watchlist_id: str) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,10 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _uploads(files: Sequence[Path], options: argparse.Namespace) -> Iterator[ImageUpload]:
     for path in files:
-        moment = options.captured_at or captured_at(path)
+        try:
+            moment = options.captured_at or captured_at(path)
+        except OSError:
+            moment = datetime.now(UTC)  # it is refused, with the reason, when it is to be sent
         yield ImageUpload(
             path, options.camera, options.modality, moment, track_id=options.track, source=str(path)
         )

@@ -1,1 +1,4 @@
-"""The camera agent: people in frames become crops in a gallery. Needs `pip install './clients/python[watch]'`."""
+"""The camera agent: people in frames become crops in a gallery.
+
+It needs `pip install './clients/python[watch]'`.
+"""
