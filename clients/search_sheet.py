@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 from clients.lettering import drawable, width
 from clients.sheet import CAPTION, Cell, Frame, Section, save_sheet
 from index.errors import InvalidInput
-from peca_client import Hit, PecaClient, SearchResult
+from peca_client import Hit, NotFound, PecaClient, SearchResult
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _CELL_HW = (240, 120)
@@ -45,8 +46,8 @@ def save_search(
     """
     queries, person_id = _query_crops(images, result) if image_id is None else _query_stored(client, image_id)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        pictures = pool.map(client.thumbnail, [hit.image_id for hit in result.items])
-        found = [_match(hit, data, person_id) for hit, data in zip(result.items, pictures, strict=True)]
+        pictures = pool.map(partial(_thumbnail, client), [hit.image_id for hit in result.items])
+        found = [_match(hit, image, person_id) for hit, image in zip(result.items, pictures, strict=True)]
     strips = [found[start : start + _COLUMNS] for start in range(0, len(found), _COLUMNS)]
     rows = [
         [
@@ -78,20 +79,25 @@ def _query_stored(client: PecaClient, image_id: str) -> tuple[list[Cell], str | 
     """The stored image, and the person that its label names."""
     stored = client.image(image_id)
     caption = _lines("query", str(stored.modality), stored.camera_id, *_local(stored.captured_at))
-    return [Cell(_opened(client.thumbnail(image_id)), caption, Frame.QUERY)], stored.person_id
+    return [Cell(_thumbnail(client, image_id), caption, Frame.QUERY)], stored.person_id
 
 
-def _match(hit: Hit, data: bytes, person_id: str | None) -> Cell:
+def _match(hit: Hit, image: Image.Image | None, person_id: str | None) -> Cell:
     person = [hit.person_id] if hit.person_id is not None else []
     track = [f"{hit.group_size} images of the track"] if hit.group_size > 1 else []
     caption = _lines(
         f"{hit.rank}.  {hit.score:.3f}", hit.camera_id, *_local(hit.captured_at), *person, *track
     )
     same = person_id is not None and hit.person_id == person_id
-    return Cell(_opened(data), caption, Frame.SAME if same else Frame.OTHER, hit.score)
+    return Cell(image, caption, Frame.SAME if same else Frame.OTHER, hit.score)
 
 
-def _opened(data: bytes) -> Image.Image:
+def _thumbnail(client: PecaClient, image_id: str) -> Image.Image | None:
+    """``None`` where it is gone since the search, or its file is: the others are worth their sheet."""
+    try:
+        data = client.thumbnail(image_id)
+    except NotFound:
+        return None
     with Image.open(io.BytesIO(data)) as image:
         return image.convert("RGB")
 

@@ -28,13 +28,13 @@ class Cell:
     """One picture of a row.
 
     Attributes:
-        image: The picture, any size.
+        image: The picture, any size; ``None`` where there is none any more, which leaves its frame empty.
         caption: Short lines below it.
         frame: Whether it is the query, shows the same person by its label, or neither is known.
         share: Length of a bar below the picture as a share of its width, in [0, 1]; none where ``None``.
     """
 
-    image: Image.Image
+    image: Image.Image | None
     caption: str
     frame: Frame
     share: float | None = None
@@ -114,8 +114,10 @@ def _draw_cell(
     (left, top), (height, across) = corner, cell_hw
     bottom = top + height + 2 * _FRAME
     draw.rectangle((left, top, left + across + 2 * _FRAME - 1, bottom - 1), fill=cell.frame.value)
-    # The whole picture, since what is cut off might be the face.
-    picture = ImageOps.pad(cell.image.convert("RGB"), (across, height), Image.Resampling.BICUBIC, _EMPTY)
+    picture = Image.new("RGB", (across, height), _EMPTY)
+    if cell.image is not None:
+        # The whole picture, since what is cut off might be the face.
+        picture = ImageOps.pad(cell.image.convert("RGB"), (across, height), Image.Resampling.BICUBIC, _EMPTY)
     sheet.paste(picture, (left + _FRAME, top + _FRAME))
     if cell.share is not None:
         long = round((across + 2 * _FRAME) * min(1.0, max(0.0, cell.share)))

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from client_site import NIGHT, Server, picture
 from PIL import Image
 
+from index.images import FOLDER_NAME, image_path
 from peca_client import ImageUpload, PecaClient
 
 Peca = Callable[..., tuple[int, str, str]]
@@ -131,6 +133,25 @@ def test_a_search_is_shown_as_a_picture(ask: Peca, crops: list[Path], tmp_path: 
         # Three beside the query in one row; eight beside it in each of two rows.
         assert sixteen.width > 2 * three.width
         assert sixteen.height > 1.7 * three.height
+
+
+def test_a_picture_that_is_gone_leaves_its_frame_empty(
+    ask: Peca, crops: list[Path], tmp_path: Path, server: Server
+) -> None:
+    whole, gap = tmp_path / "whole.png", tmp_path / "gap.png"
+    by = ("--query-modality", "visible", "--limit", "4", "--show")
+    assert ask(crops[0], *by, whole)[0] == 0
+    file = image_path(server.data / FOLDER_NAME, "cli-1-3")
+    data = file.read_bytes()
+    file.unlink()
+    code, _, err = ask(crops[0], *by, gap)
+    file.write_bytes(data)
+    assert code == 0, err
+    with Image.open(whole) as one, Image.open(gap) as other:
+        assert one.size == other.size
+        differ = np.asarray(one.convert("L"), int) != np.asarray(other.convert("L"), int)
+        # One cell of 240 by 120 of the five, and perhaps the last number of the note.
+        assert 0.5 * 240 * 120 < differ.sum() < 1.1 * 240 * 120
 
 
 def test_a_picture_is_promised_only_where_it_can_be_written(
