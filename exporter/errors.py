@@ -23,6 +23,10 @@ class ImageTooLarge(ImageRefused):
     """It has more pixels than allowed."""
 
 
+class ImageTooManyParts(ImageRefused):
+    """It is made of more scans, segments, chunks, strips or tiles than a picture is."""
+
+
 class ImageAnimated(ImageRefused):
     """It holds more than one picture, so which one to search is not said."""
 

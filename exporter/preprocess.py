@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from exporter.errors import ImageAnimated, ImageEmpty, ImageTooLarge, ImageTruncated, NotAnImage
+from exporter.parts import check_parts
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 RESAMPLE = "bilinear"
@@ -20,6 +21,7 @@ MAX_PIXELS = 50_000_000
 
 _WIDE_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 _BAND = 256
+_RUN_LENGTHS = {1, 2}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -92,6 +94,7 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """
     if not data:
         raise ImageEmpty("expected an image file, got 0 bytes")
+    check_parts(data, max_pixels=max_pixels)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -100,6 +103,9 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageTooLarge(f"expected at most {max_pixels:,} pixels; the image has many more") from None
     except Exception as error:  # as above
         raise ImageTruncated(f"the image's header is cut short or damaged: {error}") from None
+    # Its decoder is written in Python, and a few bytes of run lengths make the largest picture.
+    if image.format == "BMP" and image.info["compression"] in _RUN_LENGTHS:
+        raise NotAnImage("expected a BMP file without run lengths; save it without compression, or as PNG")
     _check_size(image, max_pixels)
     _check_single(image)
     return image

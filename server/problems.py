@@ -15,6 +15,7 @@ from exporter.errors import (
     ImageEmpty,
     ImageRefused,
     ImageTooLarge,
+    ImageTooManyParts,
     ImageTruncated,
     NotAnImage,
 )
@@ -103,6 +104,7 @@ KINDS: dict[type[PecaError], Kind] = {
     NotAnImage: Kind("not-an-image", 415, "The file is not an image of a format that is read here"),
     ImageTruncated: Kind("image-truncated", 422, "The image is cut short or damaged"),
     ImageTooLarge: Kind("image-too-many-pixels", 413, "The image has too many pixels"),
+    ImageTooManyParts: Kind("image-too-many-parts", 413, "The image is made of too many parts"),
     ImageBytesExceeded: Kind("image-too-many-bytes", 413, "The image file is too large"),
     ImageAnimated: Kind("image-animated", 422, "The file holds more than one picture"),
     ImageRefused: Kind("image-refused", 422, "The image cannot be used"),
@@ -206,7 +208,8 @@ async def _on_validation_error(_: Request, error: RequestValidationError) -> JSO
 
 def _validation_kind(error: RequestValidationError) -> Kind:
     """The fields of modalities are named so; ``metadata`` is the only JSON in a form."""
-    if any(one["type"] == "enum" and str(one["loc"][-1]).endswith("modality") for one in error.errors()):
+    places = [place for one in error.errors() if one["type"] == "enum" for place in one["loc"]]
+    if any(str(place).endswith("modality") for place in places):
         return UNKNOWN_MODALITY
     if all(tuple(one["loc"][:2]) == ("body", "metadata") for one in error.errors()):
         return INVALID_METADATA

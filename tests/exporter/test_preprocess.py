@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exporter.errors import ImageAnimated, ImageEmpty, ImageTooLarge, ImageTruncated, NotAnImage
+from exporter.errors import (
+    ImageAnimated,
+    ImageEmpty,
+    ImageTooLarge,
+    ImageTooManyParts,
+    ImageTruncated,
+    NotAnImage,
+)
+from exporter.parts import MAX_SCANS
 from exporter.preprocess import load_image, open_image
 
 HW = (24, 12)
@@ -127,3 +135,71 @@ def test_gif_is_not_on_the_list(photograph):
 def test_the_pixel_limit_is_the_callers(photograph):
     with pytest.raises(ImageTooLarge, match="at most 1,000 pixels, got 30 x 40"):
         load_image(encoded(photograph), HW, max_pixels=1000)
+
+
+def scanned(photograph, scans):
+    """A progressive JPEG that goes over its picture ``scans`` times."""
+    data = encoded(photograph, "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (scans - data.count(b"\xff\xda")) + data[-2:]
+
+
+def tiff(entries, rest=b""):
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + rest
+
+
+def many_parts(photograph):
+    """Files of more parts than a picture has, which their decoders work through one by one."""
+    jpeg, chunk = encoded(photograph, "JPEG"), b"\0\0\0\0abCd\x5e\x4c\x2a\x2d"
+    size = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    return {
+        "scans": scanned(photograph, MAX_SCANS + 1),
+        "scans behind an impossible segment": scanned(photograph, MAX_SCANS + 1).replace(
+            b"\xff\xda", b"\xff\x01\xff\xda", 1
+        ),
+        "segments": jpeg[:2] + b"\xff\xe1\0\2" * 60_000 + jpeg[2:],
+        "segments of no length": jpeg[:2] + b"\xff\xe1\0\0" * 60_000 + jpeg[2:],
+        "segments behind an end": jpeg[:2] + b"\xff\xd9" + b"\xff\xe1\0\2" * 60_000 + jpeg[2:],
+        "fill bytes": jpeg[:2] + b"\xff" * 60_000 + jpeg[2:],
+        "bytes between segments": jpeg[:2] + b"a" * 60_000 + jpeg[2:],
+        "bytes and no segment": jpeg[:3] + b"\xff" * 60_000,
+        "chunks": png_header(8, 8)[:33] + chunk * 60_000 + png_header(8, 8)[33:],
+        "chunks of WebP": b"RIFF" + struct.pack("<I", 480_004) + b"WEBP" + b"abcd\0\0\0\0" * 60_000,
+        "strips": tiff([*size, (273, 4, 60_000, 200), (279, 4, 60_000, 200)], bytes(240_000)),
+        "numbers of a tag": tiff([*size, (273, 4, 1, 8), (40_000, 11, 60_000, 200)], bytes(240_000)),
+    }
+
+
+@pytest.mark.parametrize("what", many_parts(Image.new("RGB", (30, 40))))
+def test_a_file_of_too_many_parts_is_refused_before_it_is_decoded(photograph, what):
+    with pytest.raises(ImageTooManyParts, match="save the image anew"):
+        load_image(many_parts(photograph)[what], HW)
+
+
+def test_forms_that_small_files_can_make_much_of_are_refused():
+    size = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
+    tiles = [(322, 4, 1, 60_000), (323, 4, 1, 30_000), (324, 4, 1, 200), (325, 4, 1, 64)]
+    with pytest.raises(ImageTooLarge, match="tiles of at most"):
+        load_image(tiff([*size, *tiles], bytes(300)), HW)
+    header = struct.pack("<IHHIIiiHHIIiiII", 1082, 0, 0, 1078, 40, 40_000_000, 1, 1, 8, 1, 4, 0, 0, 256, 0)
+    with pytest.raises(NotAnImage, match="run lengths"):
+        load_image(b"BM" + header + bytes(1024) + b"\1\5\0\0", HW)
+    with pytest.raises(NotAnImage, match="BigTIFF"):
+        load_image(b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) + bytes(300), HW)
+
+
+def test_as_many_parts_as_a_picture_may_have_are_read(photograph):
+    jpeg, png = encoded(photograph, "JPEG", restart_marker_blocks=1), encoded(photograph)
+    noise = np.random.default_rng(0).bytes(500_000) + b"\xff\xda" * 200
+    for data in (
+        scanned(photograph, MAX_SCANS),
+        jpeg,
+        # The film of a moving photograph stands behind its end; a preview in what tells of the picture.
+        jpeg + noise,
+        jpeg[:2] + b"\xff\xe1\xff\xff" + (noise[-60_000:] * 2)[:65_533] + jpeg[2:],
+        png + bytes(1_000_000),
+        encoded(photograph, "TIFF", compression="tiff_lzw"),
+        encoded(photograph, "WEBP", lossless=True) + bytes(1_000_000),
+    ):
+        assert load_image(data, HW).shape == (*HW, 3)
