@@ -7,6 +7,7 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, WithJsonSchema
 
+from index.errors import InvalidInput
 from index.records import Where
 from index.rerank import Ranked
 from index.space import Modality
@@ -99,7 +100,25 @@ class SearchForm(SearchFields):
         description="JPEG, PNG, WebP, BMP or TIFF, one person; up to "
         f"{MAX_QUERY_IMAGES} images of the same person are searched as one.",
     )
-    query_modality: QueryModality = Field(description="Of the images; `auto` judges each by its content.")
+    query_modality: list[QueryModality] = Field(
+        min_length=1,
+        max_length=MAX_QUERY_IMAGES,
+        description="Of all images or, repeated, of each in their order; `auto` judges by the content.",
+    )
+
+    def lights(self) -> list[Modality | None]:
+        """Of each image what is said of it; ``None`` where its content judges.
+
+        Raises:
+            InvalidInput: Several lights are said, and not as many as there are images.
+        """
+        said, images = self.query_modality, len(self.image)
+        if len(said) not in (1, images):
+            raise InvalidInput(
+                f"query_modality: expected one, or one of each of {images} images, got {len(said)}"
+            )
+        told = [None if one is QueryModality.AUTO else Modality(one) for one in said]
+        return told if len(told) == images else told * images
 
 
 _search_form = form_of(SearchForm, files="image")
@@ -115,8 +134,8 @@ _stored_search_form = form_of(SearchFields)
 async def search(request: Request) -> Response:
     """Rank the gallery's images of one modality by how similar their person is to that of the images."""
     form = await _search_form(request)
-    light = None if form.query_modality is QueryModality.AUTO else Modality(form.query_modality)
-    return await _answered(request, form, lambda parts, query: parts.search.run(form.image, light, query))
+    lights = form.lights()
+    return await _answered(request, form, lambda parts, query: parts.search.run(form.image, lights, query))
 
 
 @router.post(

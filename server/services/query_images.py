@@ -14,7 +14,7 @@ from index.rerank import fuse
 from index.space import Modality
 from server.batching import EncodingQueue, Lane
 from server.errors import ImageBytesExceeded
-from server.limits import DECODING
+from server.limits import SEARCHED
 from server.settings import Settings
 
 MAX_QUERY_IMAGES = 16
@@ -54,25 +54,29 @@ class QueryImages:
         self._encoding = encoding
         self._settings = settings
 
-    def decode(self, files: Sequence[bytes], modality: Modality | None) -> Decoded:
+    def decode(self, files: Sequence[bytes], lights: Sequence[Modality | None]) -> Decoded:
         """Decode image files.
 
         Args:
             files: Their bytes, 1 to ``MAX_QUERY_IMAGES``.
-            modality: Of all of them; ``None`` judges each by its content.
+            lights: Of each its modality; ``None`` judges by its content.
 
         Raises:
             InvalidInput: There is none, or there are too many.
             ImageRefused: One cannot be used.
+            DeadlinePassed: The request's time is over.
+            ClientLeft: Nobody waits for the answer any more.
         """
         if not 1 <= len(files) <= MAX_QUERY_IMAGES:
             raise InvalidInput(f"expected 1 to {MAX_QUERY_IMAGES} query images, got {len(files)}")
         for data in files:
             check_image_bytes(data, self._settings)
         size, most = self._encoding.image_hw, self._settings.max_image_pixels
-        with DECODING:
-            pixels = [load_image(data, size, max_pixels=most) for data in files]
-        told = tuple(_told(data, one, modality) for data, one in zip(files, pixels, strict=True))
+        pixels = []
+        for data in files:
+            with SEARCHED.turn():
+                pixels.append(load_image(data, size, max_pixels=most))
+        told = tuple(_told(*one) for one in zip(files, pixels, lights, strict=True))
         return Decoded(np.stack(pixels), told)
 
     def encode(self, decoded: Decoded) -> NDArray[np.float32]:

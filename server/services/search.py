@@ -3,7 +3,7 @@
 import hashlib
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -86,12 +86,12 @@ class Search:
         self._settings = settings
         self.encoder = encoder
 
-    def run(self, files: list[bytes], modality: Modality | None, query: Query) -> Result:
+    def run(self, files: list[bytes], lights: Sequence[Modality | None], query: Query) -> Result:
         """Find the images most similar to the person of some image files.
 
         Args:
             files: Image files of one person.
-            modality: Of all of them; ``None`` judges each by its content.
+            lights: Of each its modality; ``None`` judges by its content.
             query: Where and how.
 
         Raises:
@@ -105,7 +105,7 @@ class Search:
         """
         where = self._checked(query)
         clock = _Clock()
-        decoded = self._images.decode(files, modality)
+        decoded = self._images.decode(files, lights)
         clock.lap("decode")
         where = replace(where, modality=_searched(where, decoded.images))
         vector = self._images.encode(decoded)

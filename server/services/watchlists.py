@@ -89,7 +89,7 @@ class Watchlists:
         """
         self._check(wanted)
         where = self._catalogue.narrowed(Where(camera_ids=wanted.camera_ids), caller.holder)
-        decoded = self._images.decode(files, wanted.query_modality)
+        decoded = self._images.decode(files, [wanted.query_modality] * len(files))
         watchlist = Watchlist(
             watchlist_id=str(uuid.uuid4()),
             name=wanted.name,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -113,7 +114,7 @@ def test_an_empty_field_counts_as_not_given(site: Site) -> None:
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["items"]) == 3
     assert site.search(picture(0), query_modality="").json()["errors"] == [
-        {"at": "body.query_modality", "message": "is needed"}
+        {"at": "body.query_modality.0", "message": "expected 'visible', 'infrared' or 'auto'"}
     ]
 
 
@@ -192,6 +193,30 @@ def test_several_images_are_searched_as_one(site: Site, settings: Settings) -> N
     refused = site.http.post("/search", files=many, data={"query_modality": "visible"})
     assert (refused.status_code, refused.json()["type"]) == (422, "urn:peca:problem:invalid-request")
     assert "at most 16" in refused.json()["detail"]
+
+
+def test_of_each_image_its_own_light_may_be_said(site: Site) -> None:
+    site.people(3)
+    files = [("image", (f"{person}.jpg", picture(person))) for person in (0, 1, 2)]
+
+    def asked(*lights: str) -> httpx.Response:
+        data = {"query_modality": list(lights), "gallery_modality": "infrared"}
+        return site.http.post("/search", files=files, data=data)
+
+    told = asked("infrared", "auto", "visible").json()["query_modalities"]
+    assert [(one["modality"], one["detected"]) for one in told] == [
+        ("infrared", False),
+        ("visible", True),
+        ("visible", False),
+    ]
+    for lights, slug in (
+        (("visible", "infrared"), "invalid-request"),
+        ((), "invalid-request"),
+        (("visible", "night", "auto"), "unknown-modality"),
+    ):
+        refused = asked(*lights)
+        assert (refused.status_code, refused.json()["type"]) == (422, f"urn:peca:problem:{slug}")
+    assert "one of each of 3 images" in asked("visible", "infrared").json()["detail"]
 
 
 def test_the_modality_is_judged_by_content_and_told(site: Site, settings: Settings) -> None:
