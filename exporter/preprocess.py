@@ -55,7 +55,9 @@ def load_image(
     return np.array(image.resize((width, height), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
-def open_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(
+    data: bytes | Path, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None
+) -> Image.Image:
     """Decode an image file to an upright 8-bit RGB picture that carries no metadata.
 
     EXIF orientation is applied and then dropped. Samples of one channel wider than 8 bits (raw infrared:
@@ -67,6 +69,8 @@ def open_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
     Args:
         data: The bytes of the file, or its path.
         max_pixels: Refused above, before any pixel is decoded.
+        least_side: A JPEG may be decoded at a half, a quarter or an eighth of its size where neither side
+            becomes shorter than this; for what a person looks at, not for an encoder.
 
     Raises:
         ImageRefused: One of its subclasses, by reason.
@@ -76,6 +80,8 @@ def open_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
         data = data.read_bytes()
     image = read_header(data, max_pixels=max_pixels)
     try:
+        if least_side is not None:
+            image.draft(None, (least_side, least_side))
         image.load()
         return _to_rgb(upright(image))
     except Exception as error:  # decoders of damaged bytes fail in more ways than they tell

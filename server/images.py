@@ -10,6 +10,7 @@ from exporter.preprocess import FORMATS, open_image
 from index.files import make_folder, sync_folder, write_files
 from index.images import DRAFTS_NAME, image_path, remove_drafts
 from server.errors import StorageUnavailable
+from server.limits import SHOWN
 from server.settings import LARGEST_IMAGE_PIXELS
 
 THUMBNAIL_HEIGHT = 256
@@ -96,9 +97,14 @@ def thumbnail(data: bytes) -> bytes:
 
     Returns:
         A JPEG file at most ``THUMBNAIL_HEIGHT`` pixels high.
+
+    Raises:
+        DeadlinePassed: The request's time is over before its turn to decode.
+        ClientLeft: Nobody waits for it any more.
     """
-    image = open_image(data, max_pixels=LARGEST_IMAGE_PIXELS)
-    image.thumbnail((THUMBNAIL_MAX_WIDTH, THUMBNAIL_HEIGHT))
+    with SHOWN.turn():
+        image = open_image(data, max_pixels=LARGEST_IMAGE_PIXELS, least_side=2 * THUMBNAIL_HEIGHT)
+        image.thumbnail((THUMBNAIL_MAX_WIDTH, THUMBNAIL_HEIGHT))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()

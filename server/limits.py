@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 
@@ -11,12 +12,39 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.metrics import OPEN_BYTES, OPEN_REQUESTS
+from server.patience import patience
 from server.problems import BODY_TOO_LARGE, SERVER_BUSY, problem_response
 
-# Of searches, beside those of ingest's own threads: a decoded picture may take a hundred times its file.
-DECODING = BoundedSemaphore(os.cpu_count() or 1)
 _DISCARD_LIMIT_S = 1.0
 _RETRY = {"Retry-After": "1"}
+
+
+class Turns:
+    """How many pictures are decoded at once for one purpose: one may take a hundred times its file."""
+
+    def __init__(self) -> None:
+        self._free = BoundedSemaphore(os.cpu_count() or 1)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a turn no longer than the request does that it is for.
+
+        Raises:
+            DeadlinePassed: The request's time is over.
+            ClientLeft: Nobody waits for the answer any more.
+        """
+        its = patience()
+        if not self._free.acquire(timeout=its.remaining_s()):
+            raise its.passed()
+        try:
+            its.check()
+            yield
+        finally:
+            self._free.release()
+
+
+# Beside those of ingest, which has threads of its own.
+SEARCHED, SHOWN = Turns(), Turns()
 
 
 @dataclass(slots=True)
