@@ -59,8 +59,8 @@ def test_its_examples_run(
     printed = shell(commands)
     assert "gate-ir-0815" in printed
     assert '"name": "red coat"' in printed
-    assert "camera key of gate ir agent (shown once): peca_" in printed
-    assert printed.rstrip().endswith("of gate ir agent")
+    assert "camera key of gate ir importer (shown once): peca_" in printed
+    assert printed.rstrip().endswith("of gate ir importer")
     secret, body, stamp = str(names["secret"]), b'{"event_id":1}', str(int(time.time()))
     signature = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     headers = {"PECA-Timestamp": stamp, "PECA-Signature": f"v1={signature}"}
