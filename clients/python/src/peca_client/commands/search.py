@@ -84,4 +84,4 @@ def _print(result: SearchResult) -> None:
     print(f"\n{len(rows)} found in {result.gallery_modality} images{order}; search {result.search_id}")
     for number, light in enumerate(result.query_modalities, start=1):
         if light.detected:
-            print(f"image {number} was taken for {light.modality} by its content; --modality says which it is")
+            print(f"image {number} was taken for {light.modality} by its content; if wrong, say --modality")
