@@ -169,7 +169,7 @@ def watch(options: argparse.Namespace) -> int:
             agent.run(source, stop, sender.check)
         finally:
             sender.finish(options.patience, leave_now)
-        path = Path(options.source).resolve()
+        path = Path(options.source).absolute()
         if not agent.counts["frames"] and (spool.note(path) or spool.noted(path)):
             say(
                 f"no new frame: those of {_shown(options.source)} were looked at before, by the spool's notes"

@@ -16,7 +16,7 @@ class FileNote:
     """What is known of one file.
 
     Attributes:
-        path: Where it is, without links.
+        path: Where it is, absolute.
         size: Its bytes, when it was opened.
         changed_ns: Its time of change then.
         sample: Names the bytes in its middle then: where they are the same and there are more now, it grew.

@@ -91,7 +91,7 @@ class VideoSource:
             WatchError: OpenCV cannot read the file.
             OSError: The file cannot be read.
         """
-        path = self.path.resolve()
+        path = self.path.absolute()
         about = path.stat()
         known = notes.note(path)
         note = known.now(about) if known else FileNote.of(path, about)
@@ -103,8 +103,7 @@ class VideoSource:
             if not video.isOpened():
                 raise WatchError(f"expected a video file, but OpenCV cannot read {self.path}")
             native_fps = video.get(cv2.CAP_PROP_FPS) or 25.0
-            length_s = max(0.0, video.get(cv2.CAP_PROP_FRAME_COUNT) / native_fps)
-            start = self.start or note.start or _file_time(about) - timedelta(seconds=length_s)
+            start = self.start or note.start or _began(path, video, native_fps, about)
             note = replace(note, start=start.astimezone(UTC))
             notes.keep(note)
             yield from self._sampled(video, native_fps, note, stop)
@@ -156,7 +155,7 @@ class FolderSource:
 
     def frames(self, notes: Notes, stop: threading.Event) -> Iterator[Frame | FileNote | None]:
         """See ``Source``."""
-        folder = self.folder.resolve()
+        folder = self.folder.absolute()
         # What was noted in earlier runs is forgotten too once it is gone.
         self._given = dict.fromkeys(notes.noted(folder))
         while not stop.is_set():
@@ -328,6 +327,18 @@ def open_source(address: str, fps: float, start: datetime | None, once: bool) ->
             "--start is for a video file; images carry their own or their file's time, streams the present"
         )
     return source
+
+
+def _began(path: Path, video: cv2.VideoCapture, native_fps: float, about: os.stat_result) -> datetime:
+    """When a video began that ended at its file's time; one that a recorder still has open says no length."""
+    frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    if frames <= 0:
+        counted = cv2.VideoCapture(str(path))
+        frames = 0
+        while counted.grab():
+            frames += 1
+        counted.release()
+    return _file_time(about) - timedelta(seconds=frames / native_fps)
 
 
 def _taken_at(path: Path, about: os.stat_result) -> datetime:
