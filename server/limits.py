@@ -7,16 +7,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.metrics import OPEN_BYTES, OPEN_REQUESTS
 from server.patience import patience
-from server.problems import BODY_TOO_LARGE, SERVER_BUSY, problem_response
+from server.problems import BODY_TOO_LARGE, MALFORMED, SERVER_BUSY, problem_response
 
+MAX_TEXT_BYTES = 1024 * 1024
+"""Of a body without files: what JSON makes of a megabyte may take twenty in memory."""
 _DISCARD_LIMIT_S = 1.0
 _RETRY = {"Retry-After": "1"}
+_UTF_8 = {"utf-8", "utf8"}
+_OF_FILES = b"multipart/form-data"
 
 
 class Turns:
@@ -84,7 +89,7 @@ class Intake:
 
 
 class BodyLimit:
-    """ASGI middleware that refuses a body that is too large, too slow, or one too many.
+    """ASGI middleware that refuses a body that is too large, too slow, one too many, or not in UTF-8.
 
     Many clients look for an answer only once their body is sent, so a body that is not far beyond the
     limit is thrown away as it comes, within bounds of bytes and time, and then refused. An answer that
@@ -92,7 +97,7 @@ class BodyLimit:
 
     Args:
         app: What it guards.
-        max_bytes: Most of one body.
+        max_bytes: Most of one body; of one without files at most ``MAX_TEXT_BYTES``.
         timeout_s: A body that is not here by then is not waited for.
         intake: What all requests may take together.
     """
@@ -109,25 +114,29 @@ class BodyLimit:
         if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
             await self._app(scope, receive, send)
             return
-        body = _Body(self, headers, receive, send)
+        kind, charset = _content(headers)
+        most = self._max_bytes if kind == _OF_FILES else min(self._max_bytes, MAX_TEXT_BYTES)
+        body = _Body(self, most, headers, receive, send)
+        # The parser of forms would decode by any codec that Python has.
+        if charset not in _UTF_8:
+            await body.read_off(most)
+            response = problem_response(MALFORMED.problem(f"expected text in UTF-8, got {charset[:40]!r}"))
+            await response(scope, receive, body.send)
+            return
         if (busy := self._intake.full()) is not None:
-            await body.read_off(self._max_bytes)
+            await body.read_off(most)
             response = problem_response(SERVER_BUSY.problem(busy), _RETRY)
             await response(scope, receive, body.send)
             return
         self._intake.change(requests=1)
         try:
             if await body.refuse_by_length():
-                response = problem_response(BODY_TOO_LARGE.problem(self.too_large()))
+                response = problem_response(BODY_TOO_LARGE.problem(_too_large(most)))
                 await response(scope, receive, body.send)
             else:
                 await self._app(scope, body.receive, body.send)
         finally:
             self._intake.change(-1, -body.received)
-
-    def too_large(self) -> str:
-        """What is said of a body beyond the limit."""
-        return f"expected a body of at most {self._max_bytes:,} bytes; send less at once"
 
     async def check(self, body: "_Body") -> None:
         """Refuse a body as it comes in.
@@ -135,17 +144,12 @@ class BodyLimit:
         Raises:
             HTTPException: It is beyond a limit; no other error passes the reading of a form.
         """
-        if body.received > self._max_bytes:
-            await body.read_off(self._max_bytes // 4)
-            raise HTTPException(413, self.too_large())
+        if body.received > body.max_bytes:
+            await body.read_off(body.max_bytes // 4)
+            raise HTTPException(413, _too_large(body.max_bytes))
         if (busy := self._intake.overfull()) is not None:
-            await body.read_off(self._max_bytes // 4)
+            await body.read_off(body.max_bytes // 4)
             raise HTTPException(429, busy, _RETRY)
-
-    @property
-    def max_bytes(self) -> int:
-        """Most of one body."""
-        return self._max_bytes
 
     def count(self, size: int) -> None:
         """Count bytes that were read."""
@@ -160,10 +164,24 @@ class BodyLimit:
         return HTTPException(408, f"expected the whole body within {self._timeout_s:g} seconds")
 
 
+def _too_large(max_bytes: int) -> str:
+    """What is said of a body beyond the limit."""
+    return f"expected a body of at most {max_bytes:,} bytes; send less at once"
+
+
+def _content(headers: Headers) -> tuple[bytes, str]:
+    """Of what type a body claims to be, and of which charset, read as the parser of forms does."""
+    kind, options = parse_options_header(headers.get("content-type"))
+    return kind, options.get(b"charset", b"utf-8").decode("latin-1").lower()
+
+
 class _Body:
     """The body of one request on its way in."""
 
-    def __init__(self, limit: BodyLimit, headers: Headers, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, limit: BodyLimit, max_bytes: int, headers: Headers, receive: Receive, send: Send
+    ) -> None:
+        self.max_bytes = max_bytes
         self._limit = limit
         self._receive = receive
         self._send = send
@@ -197,10 +215,10 @@ class _Body:
 
     async def refuse_by_length(self) -> bool:
         """Whether the body is too large by what it announces; it is read off where it is not far beyond."""
-        if not self._announced.isdecimal() or int(self._announced) <= self._limit.max_bytes:
+        if not self._announced.isdecimal() or int(self._announced) <= self.max_bytes:
             return False
         # A client that asks first has sent nothing yet.
-        if int(self._announced) <= 2 * self._limit.max_bytes and not self._asks_first:
+        if int(self._announced) <= 2 * self.max_bytes and not self._asks_first:
             await self.read_off(int(self._announced))
         return True
 

@@ -14,6 +14,7 @@ from index.errors import InvalidInput
 
 Fields = TypeVar("Fields", bound=BaseModel)
 _REFERENCE = "#/components/schemas/{model}"
+_NAMES_SHOWN, _NAME_SHOWN = 10, 40
 
 
 def only_fields(
@@ -105,11 +106,20 @@ def _check_fields(
     given = form.multi_items()
     names = [name for name, _ in given]
     if unknown := sorted(set(names) - set(known)):
-        raise InvalidInput(f"expected the fields {', '.join(known)}; got also {', '.join(unknown)}")
+        raise InvalidInput(f"expected the fields {', '.join(known)}; got also {_shown(unknown)}")
     if repeated := sorted(name for name in single if names.count(name) > 1):
         raise InvalidInput(f"expected one value each of {', '.join(repeated)}, got several")
     for name, value in given:
         _check_kind(name, is_file=isinstance(value, UploadFile), wants_file=name == files)
+
+
+def _shown(names: list[str]) -> str:
+    """Names that came from outside, in the length and the characters of a message."""
+    shown = ", ".join(
+        repr(name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}...")
+        for name in names[:_NAMES_SHOWN]
+    )
+    return shown + (f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else "")
 
 
 def _check_kind(name: str, *, is_file: bool, wants_file: bool) -> None:

@@ -22,6 +22,8 @@ from server.schemas import (
     Found,
     GroupBy,
     Instant,
+    Label,
+    Note,
     QueryLight,
     QueryModality,
     SearchAnswer,
@@ -58,10 +60,10 @@ class SearchFields(BaseModel):
         False, description="Order the best 200 by the neighbours that they share with the query."
     )
     exact: bool = Field(False, description="Compare with every image, whatever index there is.")
-    case: Annotated[Annotated[str, Field(max_length=200)] | None, BLANK_IS_ABSENT] = Field(
+    case: Annotated[Label | None, BLANK_IS_ABSENT] = Field(
         None, description=f"For the audit log. {_REQUIRED}"
     )
-    reason: Annotated[Annotated[str, Field(max_length=1000)] | None, BLANK_IS_ABSENT] = Field(
+    reason: Annotated[Note | None, BLANK_IS_ABSENT] = Field(
         None, description=f"For the audit log. {_REQUIRED}"
     )
 

@@ -40,6 +40,7 @@ def refused() -> Iterator[Hostile]:
         yield Hostile(name, form(image=data, query_modality="visible"))
         yield Hostile(f"{name}, ingested", ingest(data), "/images")
     yield from forms()
+    yield from texts()
     yield from metadata()
     yield from addresses()
 
@@ -80,7 +81,7 @@ def form(**fields: bytes | str | list[str]) -> bytes:
             file = '; filename="a.jpg"' if isinstance(one, bytes) else ""
             data = one if isinstance(one, bytes) else one.encode(errors="surrogatepass")
             head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
-            parts.append(head.encode() + data + b"\r\n")
+            parts.append(head.encode(errors="surrogatepass") + data + b"\r\n")
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
@@ -137,8 +138,7 @@ def truncations() -> Iterator[tuple[str, bytes]]:
     """Files that end at each marker or chunk, and a byte or four behind it."""
     for kind, options in (("baseline", {}), ("progressive", {"progressive": True})):
         data = jpeg(**options)
-        heads = [at for at in jpeg_markers(data) if at < data.index(b"\xff\xda") + 2]
-        for at in heads:
+        for at in jpeg_markers(data):
             for more in (0, 2, 4):
                 yield f"{kind} JPEG cut at byte {at + more}", data[: at + more]
         for share in (0.5, 0.7, 0.9):
@@ -201,6 +201,91 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "too many bytes", jpeg() + bytes(MAX_BYTES)
     marker = b"\xff\xe1" + struct.pack(">H", 65_535) + b"Exif\0\0" + bytes(65_527)
     yield "JPEG with 21 MB of EXIF", data[:2] + marker * 325 + data[2:]
+    yield from scan_bombs()
+    yield from part_bombs()
+
+
+def progressive(scans: int, side: int = 2000) -> bytes:
+    """A grey JPEG that goes over its picture so many times, at 65 bytes a time."""
+    buffer = io.BytesIO()
+    Image.new("L", (side, side), 128).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (scans - data.count(b"\xff\xda")) + data[-2:]
+
+
+def scan_bombs() -> Iterator[tuple[str, bytes]]:
+    """Progressive JPEGs whose every scan goes over the whole picture: 20 MB of them would take an hour."""
+    data = progressive(10_000)
+    first = data.index(b"\xff\xda")
+    yield "JPEG of 101 scans", progressive(101, 64)
+    yield "JPEG of 10,000 scans", data
+    yield "JPEG of 10,000 scans behind a fill byte each", data.replace(b"\xff\xda", b"\xff\xff\xda")
+    yield "JPEG of 10,000 scans behind a marker without length", data[:first] + b"\xff\x01" + data[first:]
+    yield "JPEG of 10,000 scans behind a restart", data[:first] + b"\xff\xd0" + data[first:]
+    yield "JPEG of 10,000 scans behind a comment", data[:2] + b"\xff\xfe\0\6\xff\xd9\xff\xd9" + data[2:]
+
+
+def part_bombs() -> Iterator[tuple[str, bytes]]:
+    """Files of very many parts with nothing in them, or of a form that makes much of a few bytes."""
+    data, most = jpeg(), 6 * MEGABYTE
+    for name, part in (
+        ("empty segments", b"\xff\xe1\0\2"),
+        ("segments of no length", b"\xff\xe1\0\0"),
+        ("empty comments", b"\xff\xfe\0\2"),
+        ("empty tables", b"\xff\xdb\0\2"),
+        ("ends", b"\xff\xd9"),
+        ("fill bytes", b"\xff"),
+        ("bytes between segments", b"a"),
+    ):
+        yield f"JPEG of 6 MB of {name}", data[:2] + part * (most // len(part)) + data[2:]
+    lines = zlib.compress(bytes(96 * 145))
+    for name, chunk in (
+        ("empty data", png_chunk(b"IDAT", b"")),
+        ("empty text", png_chunk(b"tEXt", b"a\0")),
+        ("unknown chunks", png_chunk(b"abCd", b"")),
+    ):
+        yield f"PNG of 6 MB of {name}", png(48, 96, lines, 8, 2, chunk * (most // len(chunk)))
+    chunks = b"abcd\0\0\0\0" * (most // 8)
+    yield "WebP of 6 MB of empty chunks", b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
+    for name, width, height, compression in (
+        ("8", 6000, 6000, 1),
+        ("4", 6000, 6000, 2),
+        ("one line of 8", 40_000_000, 1, 1),
+    ):
+        runs = b"\1\5\0\0" if height == 1 else b"\1\5" * (most // 2)
+        head = struct.pack(
+            "<IHHIIiiHHIIiiII",
+            1082,
+            0,
+            0,
+            1078,
+            40,
+            width,
+            height,
+            1,
+            8 // compression,
+            compression,
+            4,
+            0,
+            0,
+            16,
+            0,
+        )
+        yield f"BMP of runs of {name} bits", b"BM" + head + bytes(1024) + runs
+    grey = [(256, 4, 1, 10), (257, 4, 1, 4_000_000), (258, 3, 1, 8), (262, 3, 1, 1), (278, 4, 1, 1)]
+    strips = [(273, 4, 4_000_000, 300), (279, 4, 4_000_000, 300)]
+    yield "TIFF of 4 million strips", tiff(sorted([*grey, (259, 3, 1, 1), *strips]), bytes(16_000_300))
+    small = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (262, 3, 1, 1)]
+    tiles = [(322, 4, 1, 60_000), (323, 4, 1, 30_000), (324, 4, 1, 300), (325, 4, 1, 12)]
+    for compression in (1, 5, 8):
+        entries = sorted([*small, (259, 3, 1, compression), *tiles])
+        yield f"TIFF of a tile of 60,000 x 30,000, compression {compression}", tiff(entries, bytes(400))
+    entries = [*small, (259, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 64)]
+    many = [(40_000 + number % 20_000, 4, 4_000_000, 800_000) for number in range(60_000)]
+    yield "TIFF of 60,000 tags over the same 16 MB", tiff(sorted(entries + many), bytes(18_000_000))
+    second = tiff([*entries], bytes(100), following=200)[:200].ljust(200, b"\0") + tiff(many)[8:]
+    yield "TIFF whose second directory has 60,000 tags", second + bytes(18_000_000)
 
 
 def webp_header(width: int, height: int) -> bytes:
@@ -296,12 +381,27 @@ def odd_pictures() -> Iterator[tuple[str, bytes]]:
     yield "JPEG with a script in its comment", jpeg(comment=b"<script>alert(1)</script>")
     yield "PNG of one pixel", png(1, 1, zlib.compress(bytes(4)))
     yield "PNG of one line of 40,000", png(40_000, 1, zlib.compress(bytes(120_001)))
+    yield "JPEG of 100 scans", progressive(100)
+    yield "JPEG cut before its end marker", data[:-2]
+    yield "JPEG with two ends", data + b"\xff\xd9"
+    yield (
+        "JPEG with a moving picture of noise behind it",
+        data + np.random.default_rng(2).bytes(10 * MEGABYTE),
+    )
+    small = np.random.default_rng(4).bytes(4000)
+    tags = b"Exif\0\0" + tiff([(1000 + number, 1, 60_000, 8) for number in range(4000)], small)
+    yield (
+        "JPEG with 4,000 tags over the same 50 KB",
+        data[:2] + b"\xff\xe1" + struct.pack(">H", len(tags) + 2) + tags + data[2:],
+    )
     yield "PNG as large as may be", png(8000, 4900, zlib.compress(bytes(4900 * 24_001), 1))
     wide = zlib.compress(b"".join(b"\0" + bytes(9000) for _ in range(4400)), 1)
     yield "PNG of 16 bits, as large as may be", png(4500, 4400, wide, 16, 0)
-    for dtype, value in (("float32", np.nan), ("float32", np.inf), ("int32", -(2**31))):
+    for dtype, value in (("float32", np.nan), ("float32", np.inf), ("int32", -(2**31)), ("float32", 3e38)):
         buffer = io.BytesIO()
-        Image.fromarray(np.full((9, 9), value, dtype)).save(buffer, "TIFF")
+        samples = np.full((9, 9), value, dtype)
+        samples[0] = -samples[0] if dtype == "float32" else samples[0]
+        Image.fromarray(samples).save(buffer, "TIFF")
         yield f"TIFF of {dtype} {value}", buffer.getvalue()
 
 
@@ -324,6 +424,28 @@ def forms() -> Iterator[Hostile]:
         ("a type of nonsense", "\x7f/\x7f", sound),
         ("url-encoded", "application/x-www-form-urlencoded", b"image=a&query_modality=visible"),
         ("a file field as text", f"multipart/form-data; boundary={BOUNDARY}", form(image="text")),
+        (
+            "10,000 parameters",
+            f"multipart/form-data; boundary={BOUNDARY}" + ";a=b" * 10_000,
+            form(image="text"),
+        ),
+        *(
+            (
+                f"text in {charset}",
+                f"multipart/form-data; boundary={BOUNDARY}; charset={charset}",
+                form(**{name: "x"}),
+            )
+            for charset, name in (
+                ("punycode", "a-" + "a" * 500_000),
+                ("unicode_escape", "\\ud800"),
+                ("raw_unicode_escape", "\\ud800"),
+                ("utf-7", "+2AA-"),
+                ("utf-16", "ab"),
+                ("idna", "a." * 50_000),
+                ("zlib", "ab"),
+                ("x" * 5000, "ab"),
+            )
+        ),
     ):
         yield Hostile(f"form: {name}", body, headers={kind: content_type})
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"'.encode()
@@ -338,6 +460,11 @@ def forms() -> Iterator[Hostile]:
         ("a field of 5 MB", form(image=image, query_modality="v" * 5 * MEGABYTE)),
         ("bytes beyond UTF-8", form(image=image, query_modality="\udcff")),
         ("a gzipped body", zlib.compress(sound)),
+        ("a field named by half a surrogate", form(**{"\ud800": "x"})),
+        ("a field named by control characters", form(**{"\x1b[2J\n": "x"})),
+        ("a field named by 4,000 characters", form(**{"n" * 4000: "x"})),
+        ("a disposition of 1 MB of parameters", head + b";a=b" * (MEGABYTE // 4) + b"\r\n\r\n" + tail),
+        ("a name in parts", head.replace(b"name=", b"name*0*=utf-8''%ff; name*1=") + b"\r\n\r\nx" + tail),
     ):
         yield Hostile(f"form: {name}", body)
     for field_name, value in (
@@ -358,12 +485,33 @@ def forms() -> Iterator[Hostile]:
         ("gallery_modality", "ultraviolet"),
         ("query_modality", "'; DROP TABLE images; --"),
         ("case", "x" * 500_000),
+        ("case", "\x1b[2J"),
+        ("reason", "a\x00b"),
         ("group_by", "__class__"),
         ("rerank", "perhaps"),
         ("nonsense", "1"),
     ):
         fields = {"query_modality": "visible", field_name: value}
         yield Hostile(f"field {field_name}={value[:20]}", form(image=image, **fields))
+
+
+def texts() -> Iterator[Hostile]:
+    """Bodies of JSON that are none, or want too much."""
+    json_type = {"content-type": "application/json"}
+    for path in ("/keys", "/session", "/searches/x/verdicts", "/keys/x/rotate"):
+        for name, body in {
+            "nothing": b"",
+            "an open bracket": b"{",
+            "a hundred thousand brackets": b"[" * 100_000,
+            "a hundred thousand objects in each other": b'{"key":' * 100_000,
+            "13 MB of lists": b"[" + b"[]," * 4_500_000 + b"0]",
+            "13 MB of one text": b'{"key": "' + b"a" * 13_000_000 + b'"}',
+            "half a surrogate": b'{"key": "\\ud800", "name": "\\ud800", "\\ud800": 1}',
+            "a number of ten thousand digits": b'{"key": ' + b"9" * 10_000 + b"}",
+            "no number": b'{"overlap_hours": NaN, "requests_per_minute": 1e999}',
+            "bytes beyond UTF-8": b'{"key": "\xff\xfe"}',
+        }.items():
+            yield Hostile(f"{path}: {name}", body, path, headers=json_type)
 
 
 def metadata() -> Iterator[Hostile]:
@@ -441,6 +589,8 @@ def addresses() -> Iterator[Hostile]:
         "/wp-admin.php",
     ):
         yield Hostile(f"GET {path[:60]}", b"", path, "GET", {})
+    for method in ("TRACE", "PUT", "PATCH", "OPTIONS", "PROPFIND", "LOCK"):
+        yield Hostile(f"{method} /search", form(image=jpeg()), method=method)
 
 
 if __name__ == "__main__":

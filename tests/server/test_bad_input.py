@@ -198,8 +198,42 @@ def test_a_field_that_would_be_ignored_is_refused(site: Site) -> None:
     files = {"image": ("a.jpg", picture(1))}
     answer = site.http.post("/search", files=files, data={"query_modality": "visible", "camera_id": "cam1"})
     assert_problem(answer, 422, "invalid-request")
-    assert "got also camera_id" in answer.json()["detail"]
+    assert "got also 'camera_id'" in answer.json()["detail"]
     twice = {"query_modality": "visible", "limit": ["2", "3"]}
     answer = site.http.post("/search", files=files, data=twice)
     assert_problem(answer, 422, "invalid-request")
     assert "one value each of limit" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/search", "/images", "/watchlists", "/images/p0/search", "/keys"])
+@pytest.mark.parametrize(
+    "charset", ["unicode_escape", "punycode", "utf-16", "latin-1", "utf-8; charset=idna"]
+)
+def test_text_that_is_not_in_utf_8_is_refused_unread(site: Site, path: str, charset: str) -> None:
+    # The parser of forms decodes by any codec of Python's: some make half a surrogate, some take minutes.
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="\\ud800"\r\n\r\n' + b"a" * 100_000 + b"\r\n--x--\r\n"
+    )
+    headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    answer = site.http.post(path, content=form, headers=headers)
+    assert_problem(answer, 400, "malformed-body")
+    assert answer.json()["detail"].startswith("expected text in UTF-8, got ")
+    headers = {"content-type": "multipart/form-data; boundary=x; charset=UTF-8"}
+    assert_problem(site.http.post("/search", content=form, headers=headers), 422, "invalid-request")
+
+
+def test_names_of_fields_are_told_in_few_plain_characters(site: Site) -> None:
+    answer = site.http.post("/search", data={f"{n:02}\x1b[2J{'x' * 100}": "1" for n in range(25)})
+    assert_problem(answer, 422, "invalid-request")
+    told = answer.json()["detail"].partition("; got also ")[2]
+    assert told.startswith(f"'00\\x1b[2J{'x' * 34}...', '01")
+    assert told.endswith("...' and 15 more")
+    assert len(told) < 700
+
+
+def test_text_is_read_up_to_a_megabyte(site: Site) -> None:
+    wide = b"[" + b"[]," * 400_000 + b"0]"
+    headers = {"content-type": "application/json"}
+    for path in ("/keys", "/searches/x/verdicts"):
+        assert_problem(site.http.post(path, content=wide, headers=headers), 413, "body-too-large")
+    assert_problem(site.http.post("/images/p0/search", data={"case": "x" * 1_100_000}), 413, "body-too-large")
