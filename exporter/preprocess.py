@@ -62,9 +62,9 @@ def open_image(
 
     EXIF orientation is applied and then dropped. Samples of one channel wider than 8 bits (raw infrared:
     16 or 32 bit integers, floats) are stretched so that their 1st percentile becomes 0 and their 99th 255,
-    since cameras use a part of that range; not finite samples count as 0. Where all lie from 0 to 255 they
-    are 8-bit samples in a wide file, and taken as they are. Of colour wider than 8 bits the high byte is
-    taken.
+    since cameras use a part of that range. Integers that all lie from 0 to 255 are 8-bit samples in a wide
+    file, and taken as they are; floats may be degrees or shares of one, and are always stretched. Samples
+    that are no number count as the least. Of colour wider than 8 bits the high byte is taken.
 
     Args:
         data: The bytes of the file, or its path.
@@ -168,11 +168,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _stretch(samples: NDArray[np.number[Any]]) -> NDArray[np.uint8]:
     """(H, W) samples of any width as uint8, as ``open_image`` says."""
-    if samples.dtype.kind == "f":
-        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    if samples.min() >= 0 and samples.max() <= 255:
-        return samples.astype(np.uint8)
-    low, high = np.percentile(samples, (1, 99))
+    known = samples
+    if samples.dtype.kind != "f":
+        if samples.min() >= 0 and samples.max() <= 255:
+            return samples.astype(np.uint8)
+    elif not (finite := np.isfinite(samples)).all():
+        known = samples[finite]
+        if not known.size:
+            return np.zeros(samples.shape, np.uint8)
+        samples = np.nan_to_num(samples, nan=known.min(), posinf=known.max(), neginf=known.min())
+    low, high = np.percentile(known, (1, 99)).astype(np.float64)
     span = max(high - low, 1e-9)
     # Band by band, since float64 takes eight times the memory of the picture.
     bands = (

@@ -60,6 +60,35 @@ def test_sixteen_bits_are_stretched_not_cut():
     assert (np.diff(image[:, 0].astype(int)) >= 0).all()
 
 
+@pytest.mark.parametrize(("low", "high"), [(15, 38), (0, 1), (-1, 1), (288.15, 311.15), (0, 255)])
+def test_floats_are_stretched_whatever_their_unit(low, high):
+    # Degrees, shares of one, kelvin: 15 to 38 degrees are no 8-bit samples of which six are used.
+    ramp = np.tile(np.linspace(low, high, 200, dtype=np.float32)[:, None], (1, 20))
+    image = np.asarray(open_image(encoded(Image.fromarray(ramp), "TIFF")))[..., 0]
+    assert (image[0, 0], image[-1, 0]) == (0, 255)
+    assert len(np.unique(image)) > 190
+    assert (np.diff(image[:, 0].astype(int)) >= 0).all()
+
+
+def test_samples_that_are_no_number_leave_the_others_as_they_are():
+    ramp = np.tile(np.linspace(15, 38, 200, dtype=np.float32)[:, None], (1, 20))
+    whole = np.asarray(open_image(encoded(Image.fromarray(ramp), "TIFF")))[..., 0]
+    dead = ramp.copy()
+    dead[:, 0], dead[:, 1], dead[:, 2] = np.nan, np.inf, -np.inf
+    image = np.asarray(open_image(encoded(Image.fromarray(dead), "TIFF")))[..., 0]
+    assert np.array_equal(image[:, 3:], whole[:, 3:])
+    assert [set(image[:, column].tolist()) for column in range(3)] == [{0}, {255}, {0}]
+    nothing = np.full((9, 9), np.nan, np.float32)
+    assert not np.asarray(open_image(encoded(Image.fromarray(nothing), "TIFF"))).any()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32"])
+def test_eight_bit_samples_in_a_wide_file_are_taken_as_they_are(dtype):
+    samples = np.arange(200, dtype=dtype).reshape(20, 10)
+    image = np.asarray(open_image(encoded(Image.fromarray(samples), "TIFF")))[..., 0]
+    assert np.array_equal(image, samples)
+
+
 def test_exif_orientation_is_applied_and_dropped(photograph):
     exif = Image.Exif()
     exif[0x0112] = 6
