@@ -27,7 +27,9 @@ from index.space import Modality
 from peca_client import PecaClient, each
 from peca_client.watch.crops import Crop, cut, encode_jpeg
 from peca_client.watch.detectors import open_detector
-from peca_client.watch.sources import VideoSource
+from peca_client.watch.notes import Notes
+from peca_client.watch.sources import Frame, VideoSource
+from peca_client.watch.spool import Spool
 from peca_client.watch.tracks import overlap
 
 NETWORK = "models/person-detection-retail-0013.xml"
@@ -68,11 +70,14 @@ def people_of_crops(
     modality: Modality,
     network: Path | None,
     labels: dict[int, list[tuple[str, list[float]]]],
+    notes: Notes,
 ) -> dict[str, str]:
     """By the id that the agent gives to the crop of each box, the person that the box lies on."""
     detector, found = open_detector(network, THRESHOLD, None), {}
-    for frame in VideoSource(video, FPS, START).frames((), Event()):
-        number = int(str(frame.mark).rpartition("#")[2])
+    for frame in VideoSource(video, FPS, START).frames(notes, Event()):
+        if not isinstance(frame, Frame) or frame.note is None:
+            continue
+        number = frame.note.frame
         near = [one for at in range(number - NEAR, number + NEAR + 1) for one in labels.get(at, ())]
         if not near:
             continue
@@ -93,6 +98,7 @@ def main(data: Path) -> None:
     with (
         TemporaryDirectory() as name,
         serving(Path(name)) as server,
+        Spool(Path(name) / "labels", most_bytes=1) as notes,
         PecaClient(server.url, server.key) as peca,
     ):
         for modality in Modality:
@@ -101,7 +107,7 @@ def main(data: Path) -> None:
                 video = data / "m3svd" / "video" / modality / f"{sequence}.mp4"
                 camera = f"{sequence}-{modality}"
                 watch(video, camera, modality, network, Path(name), server)
-                people |= people_of_crops(video, camera, modality, network, labels[sequence])
+                people |= people_of_crops(video, camera, modality, network, labels[sequence], notes)
         stored = {one.image_id: one.modality for one in each(peca.images)}
         known = {image_id: person for image_id, person in people.items() if image_id in stored}
         print(f"{len(stored)} crops stored, {len(known)} of them on labelled people")

@@ -22,7 +22,7 @@ from peca_client.watch.crops import Crop, CropPicker, CropRules, light_of, sharp
 from peca_client.watch.errors import WatchError
 from peca_client.watch.networks import letterbox, read_yolo
 from peca_client.watch.notes import FileNote
-from peca_client.watch.sources import FolderSource, Frame, open_source, without_password
+from peca_client.watch.sources import FolderSource, Frame, VideoSource, open_source, without_password
 from peca_client.watch.spool import Spool
 from peca_client.watch.tracks import Tracker
 
@@ -421,3 +421,26 @@ def test_a_slow_detector_keeps_crops_of_a_stream_and_says_that_it_is_slow(tmp_pa
         assert "1 track (1 of too few frames left out)" in agent.news()
     (slow,) = told
     assert slow.startswith("the detector takes 0.1 s a frame")
+
+
+def test_frames_in_which_nobody_is_are_noted_now_and_then_and_all_at_the_end(tmp_path: Path) -> None:
+    class Counted(Spool):
+        steps = 0
+
+        def add(self, *arguments: object) -> int:
+            self.steps += 1
+            return super().add(*arguments)
+
+    class Nobody:
+        def detect(self, _: np.ndarray) -> np.ndarray:
+            return boxes()
+
+    write_video(tmp_path / "v.avi", 60)
+    rules = CameraRules("gate", None, CropRules(), 0.3, None, 1.0)
+    with Counted(tmp_path / "spool", 1 << 20) as spool:
+        agent = Agent(rules, Nobody(), spool, lambda _: None)
+        agent.run(VideoSource(tmp_path / "v.avi", 5), threading.Event(), lambda: None)
+        note = spool.note(tmp_path / "v.avi")
+        assert note is not None
+        assert (agent.counts["frames"], note.frame, note.whole) == (60, 59, True)
+        assert spool.steps < 10

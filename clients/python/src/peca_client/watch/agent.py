@@ -1,5 +1,6 @@
 """One camera: frames to people, people to tracks, tracks to a few crops, crops to the spool."""
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -18,6 +19,8 @@ from peca_client.watch.tracks import Track, Tracker
 from peca_client.wording import counted, tracks_told
 
 _NEWS_S = 60.0
+# A disk that wears, as cards by cameras do, is not written to for each frame in which nobody is.
+_NOTES_S = 1.0
 _ROOM_POLL_S = 0.5
 _OF_VIDEOS = 2
 _OF_STILLS = 1
@@ -68,6 +71,7 @@ class Agent:
     _tracks: dict[str, Track] = field(default_factory=dict)
     _stills: set[str] = field(default_factory=set)
     _notes: dict[Path, FileNote] = field(default_factory=dict)
+    _noted_at: float = -math.inf
     _was_full: bool = False
     _was_slow: bool = False
 
@@ -98,8 +102,11 @@ class Agent:
                 news_at = now
                 self.say(self.news())
         self._pass_on(source)
+        self._noted_at = -math.inf
         if not stop.is_set() or source.live:
             self._end_tracks(source.live, stop)
+        else:
+            self._give_away([], [], source.live, stop)
 
     def news(self) -> str:
         """Where it stands, in one line."""
@@ -159,11 +166,12 @@ class Agent:
             del self._tracks[name]
             self._stills.discard(name)
             self.counts["tracks" if kept else "short"] += 1
-        notes = [] if self._tracker.live else list(self._notes.values())
+        notes: list[FileNote] = []
+        now = time.monotonic()
+        if not self._tracker.live and (crops or now - self._noted_at >= _NOTES_S):
+            notes, self._notes, self._noted_at = list(self._notes.values()), {}, now
         if crops or notes:
             self._store(crops, notes, live, stop)
-        if not self._tracker.live:
-            self._notes = {}
 
     def _store(self, crops: list[Crop], notes: list[FileNote], live: bool, stop: threading.Event) -> None:
         if crops and self.spool.full:
