@@ -22,6 +22,11 @@ $(VENV)/.develop: $(INSTALL) | $(VENV)/bin/python
 	$(PIP) -e '.[cpu,train,dev]'
 	@touch $@ $(VENV)/.serve
 
+# A real Milvus and what else only slow tests and benchmarks need.
+$(VENV)/.bench: $(INSTALL) | $(VENV)/bin/python
+	$(PIP) -e '.[cpu,train,dev,milvus,bench]'
+	@touch $@ $(VENV)/.develop $(VENV)/.serve
+
 .PHONY: demo
 demo: $(VENV)/.serve  ## Set up, and search a synthetic site from image files to a ranked answer
 	$(BIN)/peca demo $(DEMO)
@@ -32,8 +37,11 @@ test: $(VENV)/.develop  ## Set up, and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(TEST)
 
 .PHONY: test-slow
-test-slow: $(VENV)/.develop  ## Set up, and run the tests that take minutes
+test-slow: $(VENV)/.bench  ## Set up with a real Milvus too, and run the tests that take minutes
 	$(BIN)/pytest -m slow $(TEST)
+
+.PHONY: bench
+bench: $(VENV)/.bench  ## Set up what the scripts in benchmarks/ need
 
 .PHONY: check
 check: $(VENV)/.develop  ## Lint, format, types and layers
