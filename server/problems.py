@@ -1,5 +1,7 @@
 """Where errors meet HTTP: each kind of error with its problem type and status (RFC 9457)."""
 
+import logging
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -66,6 +68,11 @@ from server.schemas import Problem, validation_errors
 
 MEDIA_TYPE = "application/problem+json"
 _URN = "urn:peca:problem:"
+_LOGGER = logging.getLogger(__name__)
+_RETRY_AFTER_S = 5
+"""Where an error says nothing of when it may be over: a disk that is full, a server that stops."""
+# Of absolute paths, in quotes and without; not of addresses.
+_FOLDERS = re.compile(r"(?<=')/(?:[^'/]*/)*|(?<![\w./])/(?!/)(?:[^\s'\",;:()/]+/)*")
 _TOLD = 5
 _LISTED = 100
 
@@ -165,10 +172,19 @@ _CHALLENGES: dict[type[PecaError], str] = {
 
 
 def problem_of(error: PecaError) -> Problem:
-    """The problem that tells a client of ``error``."""
-    kind = next(KINDS[ancestor] for ancestor in type(error).__mro__ if ancestor in KINDS)
-    # An error that no one foresaw here may name paths or addresses of this machine.
-    return kind.problem(INTERNAL.title if kind is INTERNAL else str(error))
+    """The problem that tells a client of ``error``; where files lie on this machine is not its business."""
+    kind = _kind_of(error)
+    # An error that no one foresaw here may name addresses of this machine too.
+    return kind.problem(INTERNAL.title if kind is INTERNAL else _told(kind, error))
+
+
+def _kind_of(error: PecaError) -> Kind:
+    return next(KINDS[ancestor] for ancestor in type(error).__mro__ if ancestor in KINDS)
+
+
+def _told(kind: Kind, error: PecaError) -> str:
+    """What is said of an error, of the server's own without the folders that it names."""
+    return str(error) if kind.status < HTTPStatus.INTERNAL_SERVER_ERROR else _FOLDERS.sub("", str(error))
 
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -187,13 +203,15 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 async def _on_peca_error(_: Request, error: PecaError) -> JSONResponse:
+    if _kind_of(error).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _LOGGER.warning("%s: %s", type(error).__name__, error)
     return problem_response(problem_of(error), _headers(error))
 
 
 def _headers(error: PecaError) -> dict[str, str]:
     """What else a client needs to act on ``error``."""
-    if isinstance(error, EncoderBusy | DeadlinePassed | RateExceeded | StreamsExceeded | GalleryUnreachable):
-        return {"Retry-After": str(error.retry_after_s)}
+    if _kind_of(error).status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        return {"Retry-After": str(getattr(error, "retry_after_s", _RETRY_AFTER_S))}
     challenge = _CHALLENGES.get(type(error))
     return {} if challenge is None else {"WWW-Authenticate": challenge}
 
