@@ -77,7 +77,7 @@ class Tracker:
         self._lost_s = lost_s
         self._tracks: list[Track] = []
         self._gaps_s: deque[float] = deque(maxlen=_REMEMBERED_GAPS)
-        self._frame_at: datetime | None = None
+        self._last_at: datetime | None = None
 
     @property
     def patience_s(self) -> float:
@@ -99,14 +99,15 @@ class Tracker:
             now: When it was captured.
             still: It is a picture by itself, so that its distance to the one before is no pace.
         """
-        if not still:
-            self._keep_pace(now)
+        before, self._last_at = self._last_at, now
+        if before is not None and not still:
+            self._keep_pace((now - before).total_seconds())
         self._tracks = [one for one in self._tracks if self._may_go_on(one, now)]
         owners: dict[int, Track] = {}
         strong = boxes[:, 4] >= self._begin_from
         for chosen in (np.flatnonzero(strong), np.flatnonzero(~strong)):
             free = [one for one in self._tracks if all(one is not owner for owner in owners.values())]
-            for row, column in _assigned(free, boxes[chosen, :4], now):
+            for row, column in _assigned(free, boxes[chosen, :4], now, before):
                 owners[int(chosen[column])] = free[row]
         for place, track in owners.items():
             track.move(boxes[place, :4].copy(), now)
@@ -120,31 +121,36 @@ class Tracker:
         """No track goes on."""
         self._tracks = []
 
-    def _keep_pace(self, now: datetime) -> None:
-        gap_s = 0.0 if self._frame_at is None else (now - self._frame_at).total_seconds()
+    def _keep_pace(self, gap_s: float) -> None:
         if 0 < gap_s <= _LONGEST_GAP_S:
             self._gaps_s.append(gap_s)
-        self._frame_at = now
 
     def _may_go_on(self, track: Track, now: datetime) -> bool:
         return 0 <= (now - track.seen_at).total_seconds() <= self.patience_s
 
 
-def _assigned(tracks: list[Track], boxes: NDArray[np.float32], now: datetime) -> list[tuple[int, int]]:
+def _assigned(
+    tracks: list[Track], boxes: NDArray[np.float32], now: datetime, before: datetime | None
+) -> list[tuple[int, int]]:
     """Pairs of places in ``tracks`` and ``boxes`` that are most alike in sum."""
     if not tracks or len(boxes) == 0:
         return []
     overlaps = overlap(np.stack([one.expected(now) for one in tracks]), boxes)
     # What only may be reached by walking goes behind all that overlaps.
-    reached = _LEAST_OVERLAP * np.stack([_within_reach(one, boxes, now) for one in tracks])
+    reached = _LEAST_OVERLAP * np.stack([_within_reach(one, boxes, now, before) for one in tracks])
     alike = np.where(overlaps >= _LEAST_OVERLAP, overlaps, reached)
     pairs = zip(*linear_sum_assignment(alike, maximize=True), strict=True)
     return [(int(row), int(column)) for row, column in pairs if alike[row, column] > 0]
 
 
-def _within_reach(track: Track, boxes: NDArray[np.float32], now: datetime) -> NDArray[np.float32]:
-    """How near boxes (N, 4) are to a person who was seen once, whose speed is not known yet, in [0, 1)."""
-    if track.hits > 1:
+def _within_reach(
+    track: Track, boxes: NDArray[np.float32], now: datetime, before: datetime | None
+) -> NDArray[np.float32]:
+    """How near boxes (N, 4) are to a person who was first seen in the frame before, in [0, 1).
+
+    Their speed is not known yet. Who was missed in between could be anywhere: any box would do.
+    """
+    if track.hits > 1 or track.seen_at != before:
         return np.zeros(len(boxes), np.float32)
     height, heights = track.box[3] - track.box[1], boxes[:, 3] - boxes[:, 1]
     reach = height * _WALK_HEIGHTS * (now - track.seen_at).total_seconds()
