@@ -6,6 +6,7 @@ const FORMS = {
   time: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
   minute: { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
   day: { weekday: "short", day: "numeric", month: "short" },
+  date: { day: "numeric", month: "short", year: "numeric" },
 };
 const made = new Map();
 
@@ -18,6 +19,7 @@ function formatter(form) {
 export const time = (instant) => formatter("time").format(new Date(instant));
 export const minute = (instant) => formatter("minute").format(new Date(instant));
 export const day = (instant) => formatter("day").format(new Date(instant));
+export const date = (instant) => formatter("date").format(new Date(instant));
 
 /** Year to second, in the one order that every language reads alike. */
 export function stamp(instant) {

@@ -43,10 +43,15 @@ export default {
   "query.box": "框选",
   "query.remove": "移除",
   "query.new": "新检索",
+  "query.change": "更改检索",
   "query.nth": "查询图像 {n}",
   "query.gone": "查询图像未保存",
   "query.light": "拍摄光谱",
-  "query.detected": "已识别为{light}。如有误，请在上方更正后重新检索。",
+  "query.detected": "已识别为{light}。如有误，请在下方更正后重新检索。",
+  undo: "恢复上一次检索",
+  stale: "查询图像此后已更改。以下是之前图像的结果，请重新检索。",
+  "case.kept": "沿用上一次检索的内容：是同一案件吗？",
+  "case.clear": "清除",
   "query.needed": "请先选择一张此人的图像。",
   case: "案件",
   reason: "事由",
@@ -84,7 +89,7 @@ export default {
   refine: "用已确认的再检索",
   "refine.words": "把已确认的结果加入查询并重新检索",
   export: "导出",
-  "export.words": "单个文件，含图像、相似度、结论与审计编号",
+  "export.words": "单个文件，含此人的全部检索：图像、相似度、结论与审计编号",
   ready: "就绪",
   "ready.words": "填写案件与事由，然后按 Ctrl ↵ 检索。",
   "nothing-found": "没有图像符合这些条件",
@@ -108,7 +113,7 @@ export default {
   "compare.hint": "用 ← → 浏览结果。排名只是线索，绝非身份认定：请留意体型、步态、背包、发型与鞋。",
   "search.from": "以此图检索",
   "box.title": "框出此人",
-  "box.hint": "用指针拖画。也可用键盘：方向键移动，Shift 加方向键调整大小。",
+  "box.hint": "在人身上拖画，或先后点击两个对角。方向键移动，Shift 加方向键调整大小。",
   "box.label": "画面；方向键移动方框，Shift 加方向键调整大小，回车确定",
   "box.frame": "整幅画面",
   "box.whole": "使用整幅画面",
@@ -219,6 +224,7 @@ export default {
   "cases.unjudged": "未评",
   "cases.read": "本次查阅已记入审计日志。",
   "cases.superseded": "已被取代",
+  "cases.export": "导出这些检索",
 
   "watch.lists": "布控名单",
   "watch.hits": "命中",
@@ -286,6 +292,7 @@ export default {
 
 
   score: "相似度",
+  "score.bars": "满条为 {score}",
   "watch.hit": "命中",
 
 

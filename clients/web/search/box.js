@@ -1,4 +1,4 @@
-// Drawing a box around one person on a whole frame, with a pointer or with the arrow keys.
+// Drawing a box around one person on a whole frame: by dragging, by two clicks on its corners, or with the arrow keys.
 
 import { button, el } from "../dom.js";
 import { t } from "../language.js";
@@ -6,12 +6,15 @@ import { dialog } from "../shortcuts.js";
 
 const LEAST = 0.02;
 const STEP = 0.01;
+// A hand that clicks trembles.
+const STILL_PX = 6;
+const WHOLE = { x: 0, y: 0, w: 1, h: 1 };
 
-/** Asks for a box on `frame` (a Blob); the cut image, or null where the whole frame is meant. */
+/** Asks for a box on `frame` (a Blob); the cut image, `frame` itself where all of it is meant, null where it was given up. */
 export async function drawBox(frame) {
   const picture = await createImageBitmap(frame);
   const box = await new Promise((resolve) => open(frame, picture, resolve));
-  const cut = box && (await crop(picture, box));
+  const cut = box === WHOLE ? frame : box && (await crop(picture, box));
   picture.close();
   return cut;
 }
@@ -32,24 +35,24 @@ function open(frame, picture, resolve) {
   place(box);
   field.style.aspectRatio = `${picture.width} / ${picture.height}`;
   field.style.setProperty("--aspect", picture.width / picture.height);
-  field.addEventListener("pointerdown", (event) => draw(event, field, place));
+  drawable(field, place);
   field.addEventListener("keydown", (event) => nudge(event, box, place));
-  const use = () => {
-    chosen = box;
+  const use = (taken) => {
+    chosen = taken;
     window_.close();
   };
   const window_ = dialog(
     t("box.title"),
     el("p", { class: "hint" }, t("box.hint")),
     field,
-    el("footer", {}, button(t("box.whole"), null, () => window_.close()), button(t("box.use"), "check", use, { class: "primary" })),
+    el("footer", {}, button(t("box.whole"), null, () => use(WHOLE)), button(t("box.use"), "check", () => use(box), { class: "primary" })),
   );
   window_.classList.add("wide");
   field.addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     // Else the key would also press what has the focus once the dialog is gone.
     event.preventDefault();
-    use();
+    use(box);
   });
   window_.addEventListener("close", () => {
     URL.revokeObjectURL(url);
@@ -58,17 +61,37 @@ function open(frame, picture, resolve) {
   field.focus();
 }
 
-function draw(start, field, place) {
-  start.preventDefault();
-  field.focus();
-  field.setPointerCapture(start.pointerId);
-  const from = share(start, field);
-  const move = (event) => {
-    const to = share(event, field);
-    place({ x: Math.min(from.x, to.x), y: Math.min(from.y, to.y), w: Math.abs(to.x - from.x), h: Math.abs(to.y - from.y) });
+/** A box from corner to corner: dragged, or clicked one after the other. */
+function drawable(field, place) {
+  let corner = null;
+  let dragged = false;
+  const between = (to) => place({ x: Math.min(corner.x, to.x), y: Math.min(corner.y, to.y), w: Math.abs(to.x - corner.x), h: Math.abs(to.y - corner.y) });
+  const end = () => {
+    corner = null;
+    field.classList.remove("half");
   };
-  field.addEventListener("pointermove", move);
-  field.addEventListener("pointerup", () => field.removeEventListener("pointermove", move), { once: true });
+  field.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    field.focus();
+    field.setPointerCapture(event.pointerId);
+    const at = { ...share(event, field), clientX: event.clientX, clientY: event.clientY };
+    dragged = false;
+    if (corner) between(at);
+    else corner = at;
+  });
+  field.addEventListener("pointermove", (event) => {
+    if (!corner) return;
+    if (event.buttons && Math.hypot(event.clientX - corner.clientX, event.clientY - corner.clientY) > STILL_PX) dragged = true;
+    if (dragged || field.classList.contains("half")) between(share(event, field));
+  });
+  field.addEventListener("pointerup", () => {
+    if (dragged || field.classList.contains("half")) end();
+    else if (corner) {
+      field.classList.add("half");
+      place({ x: corner.x, y: corner.y, w: LEAST, h: LEAST });
+    }
+  });
+  field.addEventListener("pointercancel", end);
 }
 
 function share(event, field) {

@@ -1,17 +1,18 @@
 // A result beside the query, as large as the screen allows.
 
 import { button, el, show } from "../dom.js";
-import { day, time } from "../format.js";
+import { date, time } from "../format.js";
 import { t } from "../language.js";
-import { light, thumbnail } from "../parts.js";
+import { light } from "../parts.js";
 import { may } from "../session.js";
 import { bind, cap, dialog, unbind } from "../shortcuts.js";
-import { gauge, markCard, verdictButtons, VERDICTS } from "./results.js";
+import { enlarged } from "./queries.js";
+import { gauge, highest, markCard, verdictButtons, VERDICTS } from "./results.js";
 import { state } from "./state.js";
 
 /** Opens result `at` beside the query; `judge` records a verdict, `follow` searches from a result. */
 export function compare(at, judge, follow, closed) {
-  const items = state.answer.items;
+  const { answer: { items }, asked: queries } = state;
   const place = el("div", { class: "compare", tabindex: "-1", autofocus: true });
   const box = dialog(t("compare.title"), place, el("p", { class: "hint" }, t("compare.hint")));
   let shown = at;
@@ -24,7 +25,7 @@ export function compare(at, judge, follow, closed) {
     const item = items[shown];
     state.selected = shown;
     const step = (by) => button(t(by < 0 ? "previous" : "next"), by < 0 ? "left" : "right", () => go(shown + by), { bare: true, class: "step", disabled: !items[shown + by] });
-    show(place, step(-1), asked(state.queries, query, (next) => ((query = next), draw())), found(item, decide, () => (box.close(), follow(item))), step(1));
+    show(place, step(-1), asked(queries, query, (next) => ((query = next), draw())), found(item, decide, () => (box.close(), follow(item))), step(1));
     markCard(place.querySelector(".found"), item);
   };
   const go = (next) => {
@@ -77,14 +78,14 @@ function found(item, judge, follow) {
   return el(
     "figure",
     { class: "found", "data-image": item.image_id },
-    thumbnail(item, t("result.nth", { n: item.rank })),
+    enlarged(item, t("result.nth", { n: item.rank })),
     el(
       "figcaption",
       {},
       el("h3", {}, t("result.nth", { n: item.rank })),
-      gauge(item.score),
+      gauge(item.score, highest(state.answer.items)),
       el("p", { class: "camera" }, light(item.modality), item.camera_id),
-      el("p", { class: "clock" }, time(item.captured_at), el("small", {}, day(item.captured_at))),
+      el("p", { class: "clock" }, time(item.captured_at), el("small", {}, date(item.captured_at))),
       item.track_id && el("p", { class: "track-name" }, item.track_id),
       may("verdict") && verdictButtons(item, judge, true),
       el("div", { class: "more" }, brighten(), button(t("search.from"), "search", follow)),

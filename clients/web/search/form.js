@@ -1,6 +1,6 @@
 // What a search is narrowed to, and for which case it is made.
 
-import { el, icon, show } from "../dom.js";
+import { button, el, icon, show } from "../dom.js";
 import { t } from "../language.js";
 import { byCamera, cameraChips, field, segments, select } from "../parts.js";
 import { RANGES, state } from "./state.js";
@@ -17,14 +17,8 @@ export function fields(cameras) {
       { class: "filters", open: state.filtersOpen, ontoggle: (event) => (state.filtersOpen = event.target.open) },
       el("summary", {}, t("filters"), summary()),
       cameraField(cameras),
-      timeFields(),
-      el(
-        "div",
-        { class: "pair" },
-        field(t("gallery.light"), select({ "": t("gallery.other"), visible: t("visible"), infrared: t("infrared") }, state.gallery, set("gallery"))),
-        field(t("limit"), select({ 20: "20", 50: "50", 100: "100", 200: "200", 500: "500" }, state.limit, set("limit"))),
-      ),
-      thresholdField(),
+      timeFields(field(t("gallery.light"), select({ "": t("gallery.other"), visible: t("visible"), infrared: t("infrared") }, state.gallery, set("gallery")))),
+      el("div", { class: "pair" }, field(t("limit"), select({ 20: "20", 50: "50", 100: "100", 200: "200", 500: "500" }, state.limit, set("limit"))), thresholdField()),
     ),
   ];
 }
@@ -50,7 +44,18 @@ function tellNarrowed() {
 
 function caseFields() {
   const text = (name, most) => el("input", { id: `search-${name}`, type: "text", maxlength: most, value: state[name], autocomplete: "off", oninput: (event) => (state[name] = event.target.value) });
-  return [field(t("case"), text("case", 200)), field(t("reason"), text("reason", 1000))];
+  return el("div", { class: "pair" }, field(t("case"), text("case", 200)), field(t("reason"), text("reason", 1000)), state.caseKept && keptCase());
+}
+
+/** The case of the person before still stands; whether it is that of the next one only people know. */
+function keptCase() {
+  const empty = () => {
+    for (const name of ["case", "reason"]) document.getElementById(`search-${name}`).value = state[name] = "";
+    tell.remove();
+    document.getElementById("search-case").focus();
+  };
+  const tell = el("p", { class: "kept", id: "case-kept", role: "status" }, t("case.kept"), button(t("case.clear"), null, empty, { class: "quiet" }));
+  return tell;
 }
 
 function cameraField(cameras) {
@@ -76,7 +81,7 @@ function sieve(chips) {
   return el("input", { type: "search", "aria-label": t("cameras.find"), placeholder: t("cameras.find"), oninput: narrow });
 }
 
-function timeFields() {
+function timeFields(besides) {
   const instant = (name) => field(t(name), el("input", { type: "datetime-local", step: 1, value: state[name], onchange: (event) => (state[name] = event.target.value) }));
   const own = el("div", { class: "own", hidden: state.range !== "own" }, instant("after"), instant("before"));
   const change = (value) => {
@@ -84,7 +89,7 @@ function timeFields() {
     own.hidden = value !== "own";
   };
   const words = Object.fromEntries(Object.keys(RANGES).map((name) => [name, t(`range.${name}`)]));
-  return [field(t("range"), select(words, state.range, change)), own];
+  return [el("div", { class: "pair" }, field(t("range"), select(words, state.range, change)), besides), own];
 }
 
 function thresholdField() {
@@ -101,22 +106,23 @@ function thresholdField() {
 
 const thresholdWords = () => (state.threshold > 0 ? state.threshold.toFixed(2) : t("threshold.none"));
 
-/** How far a search has come; the words change, the bar does not jump. */
-export function progress(cancel) {
+/** How far `run` has come; the words change, the bar does not jump. */
+export function progress(run, cancel) {
   const bar = el("div", { class: "bar" });
   const words = el("p", { role: "status" }, t("sending"));
   const place = el("section", { class: "progress" }, icon("search"), words, el("div", { class: "track" }, bar), cancel);
-  const began = performance.now();
   const clock = setInterval(() => {
+    const waited = performance.now() - run.began;
     if (!place.isConnected) clearInterval(clock);
-    else if (performance.now() - began > 5000) words.textContent = t("still", { s: Math.round((performance.now() - began) / 1000) });
+    else if (waited > 5000) words.textContent = t("still", { s: Math.round(waited / 1000) });
   }, 1000);
-  const advance = (share) => {
+  run.advance = (share) => {
     bar.style.width = `${Math.round(100 * share)}%`;
     if (share >= 1) {
       place.classList.add("waiting-answer");
       words.textContent = t("searching");
     }
   };
-  return { place, advance };
+  run.advance(run.share);
+  return place;
 }

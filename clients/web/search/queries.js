@@ -2,66 +2,81 @@
 
 import { button, el } from "../dom.js";
 import { t } from "../language.js";
-import { drawBox } from "./box.js";
-import { takePhoto } from "./photo.js";
+import { thumbnail } from "../parts.js";
 import { state } from "./state.js";
 
-const MOST = 8;
+export const MOST = 8;
 // A person fills an upright picture; one that is wider is likely a whole frame.
 const FRAME_ASPECT = 0.9;
 const TYPES = "image/jpeg,image/png,image/webp,image/bmp,image/tiff";
+const addresses = new FinalizationRegistry((url) => URL.revokeObjectURL(url));
+
+/** A query of `blob`; the address of its picture is given up when nothing holds the query any more. */
+async function made(name, blob, more) {
+  const picture = await createImageBitmap(blob).catch(() => null);
+  const query = { name, blob, url: picture && URL.createObjectURL(blob), aspect: picture && picture.width / picture.height, ...more };
+  if (picture) addresses.register(query, query.url);
+  picture?.close();
+  return query;
+}
 
 /** Takes image files as queries; a whole frame asks for a box first. `changed` is called with each. */
 export async function addFiles(files, changed) {
-  for (const file of [...files].filter((one) => one.type.startsWith("image/")).slice(0, MOST - state.queries.length)) {
-    const picture = await createImageBitmap(file).catch(() => null);
-    const query = { name: file.name || "query", blob: file, frame: picture ? file : null, url: picture ? URL.createObjectURL(file) : null };
-    if (picture && picture.width > FRAME_ASPECT * picture.height) await cut(query);
-    picture?.close();
+  for (const file of [...files].filter((one) => one.type.startsWith("image/"))) {
+    if (state.queries.length >= MOST) return;
+    const whole = await made(file.name || "query", file, { frame: file });
+    const query = (whole.aspect > FRAME_ASPECT && (await cut(whole))) || whole;
     state.queries.push(query);
     changed();
   }
 }
 
-/** Takes an image of the gallery as a query. */
-export async function addStored(image) {
-  const answer = await fetch(image.thumbnail_url);
+/** An image of the gallery as a query: the file as it is stored. Throws where it cannot be had. */
+export async function stored(image) {
+  const answer = await fetch(fileOf(image));
   if (!answer.ok) throw new Error(t("problem.image-file-missing"));
   const blob = await answer.blob();
-  state.queries.push({ name: `${image.image_id}.jpg`, blob, frame: null, url: URL.createObjectURL(blob), imageId: image.image_id, modality: image.modality });
+  const query = await made(image.image_id, blob, { imageId: image.image_id, modality: image.modality });
+  // Some kinds of files are stored that a browser cannot draw.
+  query.url ??= image.thumbnail_url;
+  return query;
 }
 
-/** Takes a query away. */
-export function remove(query) {
-  state.queries = state.queries.filter((one) => one !== query);
-  if (query.url) URL.revokeObjectURL(query.url);
+const fileOf = (image) => `/images/${encodeURIComponent(image.image_id)}/file`;
+
+/** An image as it is stored, and not its thumbnail; the thumbnail where a browser cannot draw the file. */
+export function enlarged(image, words) {
+  const picture = thumbnail(image, words);
+  if (picture.tagName !== "IMG") return picture;
+  const whole = el("img", { src: fileOf(image), alt: words, decoding: "async" });
+  whole.addEventListener("error", () => whole.replaceWith(picture), { once: true });
+  return whole;
 }
 
-/** Takes all queries away. */
-export function clear() {
-  [...state.queries].forEach(remove);
-}
-
+/** The query cut anew from its frame; null where that was given up. */
 async function cut(query) {
+  const { drawBox } = await import("./box.js");
   const boxed = await drawBox(query.frame);
-  if (!boxed) return;
-  if (query.url) URL.revokeObjectURL(query.url);
-  Object.assign(query, { blob: boxed, url: URL.createObjectURL(boxed) });
+  return boxed && made(query.name, boxed, { frame: query.frame });
 }
 
 /** The strip of query images with what can be done to each. */
 export function strip(changed) {
+  const exchange = (query, ...next) => {
+    state.queries = state.queries.flatMap((one) => (one === query ? next : [one]));
+    changed();
+  };
   const figures = state.queries.map((query, at) => {
     const label = t("query.nth", { n: at + 1 });
     const recut = async () => {
-      await cut(query);
-      changed();
+      const next = await cut(query);
+      if (next) exchange(query, next);
     };
     const tools = el(
       "div",
       { class: "query-tools" },
-      query.frame && button(`${t("query.box")}: ${label}`, "crop", recut, { bare: true }),
-      button(`${t("query.remove")}: ${label}`, "cross", () => (remove(query), changed()), { bare: true }),
+      query.frame && query.url && button(`${t("query.box")}: ${label}`, "crop", recut, { bare: true }),
+      button(`${t("query.remove")}: ${label}`, "cross", () => exchange(query), { bare: true }),
     );
     const picture = query.url ? el("img", { src: query.url, alt: label }) : el("p", { class: "no-preview" }, query.name);
     return el("figure", { class: "query" }, picture, tools);
@@ -77,6 +92,7 @@ export function sources(changed) {
     input.value = "";
   });
   const photo = async () => {
+    const { takePhoto } = await import("./photo.js");
     const taken = await takePhoto();
     if (taken) await addFiles([taken], changed);
   };
@@ -90,28 +106,31 @@ export function sources(changed) {
   );
 }
 
-/** Listens for images dropped on `place` or pasted anywhere; gives what ends it. */
+const dialogIsOpen = () => document.querySelector("dialog[open]");
+
+const takesItself = ({ target, dataTransfer }) => target.closest?.(dataTransfer?.types.includes("Files") ? "input[type=file]" : "input, textarea");
+
+// Whatever view is open: a browser shows a file that is dropped beside its place, and the page is gone.
+for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => takesItself(event) ?? event.preventDefault());
+
+/** Listens for images that are dropped or pasted anywhere in this view, drawn in `place`; gives what ends it. */
 export function receive(place, changed) {
-  const paste = (event) => {
-    const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length && !document.querySelector("dialog[open]")) {
+  const mark = (on) => place.classList.toggle("dropping", on);
+  const listeners = {
+    paste: (event) => {
+      const files = [...(event.clipboardData?.files ?? [])];
+      if (files.length === 0 || dialogIsOpen()) return;
       event.preventDefault();
       addFiles(files, changed);
-    }
+    },
+    dragover: () => dialogIsOpen() || mark(true),
+    dragleave: (event) => event.relatedTarget || mark(false),
+    drop: (event) => {
+      mark(false);
+      if (!dialogIsOpen()) addFiles(event.dataTransfer.files, changed);
+    },
   };
-  const over = (event) => {
-    event.preventDefault();
-    place.classList.add("dropping");
-  };
-  const out = (event) => !place.contains(event.relatedTarget) && place.classList.remove("dropping");
-  const drop = (event) => {
-    event.preventDefault();
-    place.classList.remove("dropping");
-    addFiles(event.dataTransfer.files, changed);
-  };
-  document.addEventListener("paste", paste);
-  place.addEventListener("dragover", over);
-  place.addEventListener("dragleave", out);
-  place.addEventListener("drop", drop);
-  return () => document.removeEventListener("paste", paste);
+  const each = (act) => Object.entries(listeners).forEach(([kind, listener]) => window[act](kind, listener));
+  each("addEventListener");
+  return () => (mark(false), each("removeEventListener"));
 }

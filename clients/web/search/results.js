@@ -1,21 +1,28 @@
 // The results: a grid of cards, best first, with a verdict on each.
 
+import { queryOf } from "../api.js";
 import { button, el, icon } from "../dom.js";
-import { day, score, stamp, time } from "../format.js";
+import { date, score, stamp, time } from "../format.js";
 import { t } from "../language.js";
 import { light, thumbnail } from "../parts.js";
 import { may } from "../session.js";
 import { cap } from "../shortcuts.js";
 import { state } from "./state.js";
 
+// As many searches as the server packs into one file.
+const MOST_EXPORTED = 100;
 export const VERDICTS = { confirmed: ["check", "c"], unsure: ["unsure", "u"], rejected: ["cross", "r"] };
 
 /** The grid; `open` shows a result beside the query, `judge` records a verdict. */
 export function grid(items, open, judge) {
-  return el("ol", { class: "grid", id: "grid" }, items.map((item, at) => card(item, at, open, judge)));
+  const best = highest(items);
+  return el("ol", { class: "grid", id: "grid" }, items.map((item, at) => card(item, at, best, open, judge)));
 }
 
-function card(item, at, open, judge) {
+/** The highest score of an answer; re-ranked, its first result need not have it. */
+export const highest = (items) => Math.max(...items.map((item) => item.score));
+
+function card(item, at, best, open, judge) {
   const select = () => (state.selected = at);
   const picture = el(
     "button",
@@ -27,9 +34,9 @@ function card(item, at, open, judge) {
     "div",
     { class: "facts" },
     el("p", { class: "rank" }, `#${item.rank}`, item.group_size > 1 && el("span", { class: "group", title: t("group.size", { n: item.group_size }) }, icon("tracks"), `×${item.group_size}`)),
-    gauge(item.score),
+    gauge(item.score, best),
     el("p", { class: "camera" }, light(item.modality), el("span", {}, item.camera_id)),
-    el("p", { class: "clock", title: stamp(item.captured_at) }, time(item.captured_at), el("small", {}, day(item.captured_at))),
+    el("p", { class: "clock", title: stamp(item.captured_at) }, time(item.captured_at), el("small", {}, date(item.captured_at))),
     may("verdict") && verdictButtons(item, judge),
   );
   const made = el("li", { class: "card", "data-image": item.image_id, "data-at": at }, picture, facts);
@@ -43,11 +50,17 @@ function described(item) {
   return verdict ? `${words}, ${t(`verdict.${verdict}`)}` : words;
 }
 
-/** A score as a number over a bar from 0 to 1. */
-export function gauge(value) {
+/** A score as a number over a bar, which is full at the highest score of the answer: across the lights all lie far below 1. */
+export function gauge(value, best) {
   const bar = el("span", { class: "gauge-bar" });
-  bar.style.width = `${100 * Math.max(0, Math.min(1, value))}%`;
+  bar.style.width = `${best > 0 ? (100 * Math.max(0, value)) / best : 0}%`;
   return el("div", { class: "gauge" }, el("strong", {}, score(value)), el("span", { class: "gauge-track", "aria-hidden": "true" }, bar));
+}
+
+/** A link to one file of `searches`, told of in this order. */
+export function exportLink(searches, attributes = {}, words = t("export")) {
+  const [first, ...also] = searches.slice(-MOST_EXPORTED);
+  return el("a", { class: "button", href: `/searches/${first}/export${queryOf({ also })}`, download: `search-${searches.at(-1)}.zip`, ...attributes }, icon("export"), el("span", {}, words));
 }
 
 /** The three verdicts on one result. */

@@ -3,30 +3,42 @@
 import { call, upload } from "../api.js";
 import { span, state } from "./state.js";
 
-let running = null;
-
-/** Searches for the query images; `progress` is told what share is sent. Throws `Problem`. */
-export async function search(progress) {
+/** Begins a search for the query images, in place of one that is under way; `change` holds the switches that were turned for it. */
+export function begin(change) {
+  const before = state.run?.before ?? { group: state.group, rerank: state.rerank };
   cancel();
-  running = new AbortController();
-  const [first] = state.queries;
-  const alone = state.queries.length === 1 && first.imageId;
-  const path = alone ? `/images/${encodeURIComponent(first.imageId)}/search` : "/search";
-  state.answer = await upload(path, form(alone), progress, running.signal);
-  state.selected = 0;
+  state.run = { asked: [...state.queries], before, controller: new AbortController(), began: performance.now(), share: 0, advance: () => {} };
+  Object.assign(state, change, { problem: null, undo: null, caseKept: false });
+  return state.run;
 }
 
-/** Ends a search that is under way. */
+/** Ends a search that is under way; its answer is not shown. */
 export function cancel() {
-  running?.abort();
+  state.run?.controller.abort();
+  state.run = null;
 }
 
-function form(alone) {
+/** Sends a search that was begun, and takes its answer unless it was ended meanwhile. Throws `Problem`. */
+export async function send(run) {
+  const [first] = run.asked;
+  const alone = run.asked.length === 1 && first.imageId;
+  const path = alone ? `/images/${encodeURIComponent(first.imageId)}/search` : "/search";
+  const advance = (share) => run.advance((run.share = share));
+  const answer = await upload(path, form(run.asked, alone), advance, run.controller.signal);
+  if (state.run !== run) return;
+  state.searches.push(answer.search_id);
+  Object.assign(state, { answer, asked: run.asked, selected: 0, folded: answer.items.length > 0 });
+}
+
+function form(asked, alone) {
   const made = new FormData();
   const add = (name, value) => value !== "" && made.append(name, value);
   if (!alone) {
-    state.queries.forEach((query, at) => made.append("image", query.blob, `query-${at + 1}`));
-    add("query_modality", state.modality);
+    asked.forEach((query, at) => {
+      made.append("image", query.blob, `query-${at + 1}`);
+      // Of a stored image the gallery says it; what the operator says is of the others.
+      add("query_modality", query.modality ?? state.modality);
+    });
   }
   const { after, before } = span();
   add("gallery_modality", state.gallery);
@@ -42,17 +54,36 @@ function form(alone) {
   return made;
 }
 
-/** Records a verdict; it shows at once, and goes back where the server refuses it. */
+// The last verdict on each image that is being sent; the next one on it waits for that.
+const sending = new Map();
+
+/** Records a verdict; it shows at once, and goes back to the last recorded one where the server refuses it. */
 export async function judge(item, verdict, redraw) {
-  const before = state.verdicts.get(item.image_id);
-  state.verdicts.set(item.image_id, verdict);
+  const { verdicts, recorded } = state;
+  const { image_id: image } = item;
+  const path = `/searches/${state.answer.search_id}/verdicts`;
+  verdicts.set(image, verdict);
   redraw(item);
+  const before = sending.get(image);
+  const own = (async () => {
+    await before?.catch(() => {});
+    await call("POST", path, { json: { image_id: image, verdict } });
+    recorded.set(image, verdict);
+  })();
+  sending.set(image, own);
   try {
-    await call("POST", `/searches/${state.answer.search_id}/verdicts`, { json: { image_id: item.image_id, verdict } });
+    await own;
   } catch (problem) {
-    if (before) state.verdicts.set(item.image_id, before);
-    else state.verdicts.delete(item.image_id);
-    redraw(item);
+    if (sending.get(image) === own) {
+      if (recorded.has(image)) verdicts.set(image, recorded.get(image));
+      else verdicts.delete(image);
+      redraw(item);
+    }
     throw problem;
+  } finally {
+    if (sending.get(image) === own) sending.delete(image);
   }
 }
+
+/** Where verdicts are being sent, a promise that they are recorded, or refused. */
+export const judging = () => sending.size > 0 && Promise.allSettled(sending.values());

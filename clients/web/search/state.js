@@ -2,10 +2,23 @@
 
 import { instantOf } from "../format.js";
 
-export const state = {
+/** All that belongs to the person who is searched for; `asked` are the queries that `answer` answers. */
+const person = () => ({
   queries: [],
+  asked: [],
+  answer: null,
+  searches: [],
+  verdicts: new Map(),
+  recorded: new Map(),
+  selected: 0,
+  problem: null,
+  folded: false,
   modality: "auto",
   gallery: "",
+});
+
+export const state = {
+  ...person(),
   cameras: new Set(),
   range: "any",
   after: "",
@@ -16,14 +29,23 @@ export const state = {
   rerank: false,
   case: "",
   reason: "",
-  answer: null,
-  verdicts: new Map(),
-  selected: 0,
-  phase: "idle",
-  problem: null,
+  caseKept: false,
+  run: null,
+  undo: null,
   timeline: true,
   filtersOpen: innerWidth > 1000,
 };
+
+/** Puts the person away with all that was found and said of them, and begins with `queries`; `state.undo` brings all back. */
+export function putAway(queries = []) {
+  const kept = Object.fromEntries(Object.keys(person()).map((name) => [name, state[name]]));
+  Object.assign(state, person(), { queries, caseKept: Boolean(state.case || state.reason) });
+  // What was found is worth more than an image that was only brought in.
+  if (kept.answer || (kept.queries.length && !state.undo)) state.undo = () => Object.assign(state, kept, { undo: null, caseKept: false });
+}
+
+/** Whether the answer is of other images than those that stand as the query. */
+export const stale = () => state.asked.length !== state.queries.length || state.asked.some((one) => !state.queries.includes(one));
 
 /** The other light. */
 export const other = (modality) => (modality === "visible" ? "infrared" : "visible");

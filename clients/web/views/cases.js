@@ -2,10 +2,10 @@
 
 import { get } from "../api.js";
 import { button, el, icon, show } from "../dom.js";
-import { number, stamp } from "../format.js";
+import { date, number, stamp, time } from "../format.js";
 import { t } from "../language.js";
 import { field, light, loadInto, notice, thumbnail } from "../parts.js";
-import { gauge, VERDICTS } from "../search/results.js";
+import { exportLink, gauge, highest, VERDICTS } from "../search/results.js";
 import { may } from "../session.js";
 
 let wanted = "";
@@ -30,7 +30,8 @@ async function list(place, cursor) {
   const titles = ["when", "by", "find", "reason", "images", "results", ""].map((name) => el("th", { scope: "col", class: name === "results" ? "number" : "" }, name === "reason" ? t("reason") : name && t(`cases.${name}`)));
   const body = el("tbody", {}, answer.items.map(row));
   const more = el("p", { class: "more-rows" }, answer.next_cursor && button(t("more"), "plus", () => further(place, body, more, answer.next_cursor)));
-  return [el("table", {}, el("caption", { class: "hidden" }, t("view.cases")), el("thead", {}, el("tr", {}, titles)), body), more];
+  const whole = wanted && !cursor && may("export") && el("div", { class: "view-head" }, exportLink(answer.items.map((one) => one.search_id).reverse(), {}, t("cases.export")));
+  return [whole, el("table", {}, el("caption", { class: "hidden" }, t("view.cases")), el("thead", {}, el("tr", {}, titles)), body), more];
 }
 
 async function further(place, body, more, cursor) {
@@ -77,15 +78,28 @@ async function record(searchId) {
       fact(t("cases.filters"), narrowed(search.filters)),
       el("div", { class: "across" }, el("dt", {}, t("cases.query")), el("dd", {}, search.queries.map((one) => el("p", {}, light(one.modality), " ", el("code", {}, one.sha256 ?? one.image_id))))),
     ),
-    el("div", { class: "view-head" }, el("p", { class: "hint" }, t("cases.read")), may("export") && el("a", { class: "button", href: `/searches/${searchId}/export`, download: `search-${searchId}.zip` }, icon("export"), el("span", {}, t("export")))),
-    el("ol", { class: "grid" }, search.results.map(result)),
+    el("div", { class: "view-head" }, el("p", { class: "hint" }, t("cases.read")), may("export") && exportLink([searchId])),
+    el("ol", { class: "grid" }, search.results.map((one) => result(one, highest(search.results)))),
   ];
 }
 
-function result(one) {
+function result(one, best) {
   const verdicts = one.verdicts.map((given) =>
     el("li", { class: given.superseded ? "superseded" : `is-${given.verdict}`, title: stamp(given.at) }, icon(VERDICTS[given.verdict][0]), el("span", {}, given.key ?? "–", given.superseded && ` (${t("cases.superseded")})`)),
   );
   const standing = one.verdicts.findLast((given) => !given.superseded)?.verdict ?? "";
-  return el("li", { class: "card", "data-verdict": standing }, el("div", { class: "card-open" }, thumbnail(one, t("result.nth", { n: one.rank }))), el("div", { class: "facts" }, el("p", { class: "rank" }, `#${one.rank}`), gauge(one.score), el("ul", { class: "said-by" }, verdicts.length ? verdicts : el("li", {}, t("cases.unjudged")))));
+  return el(
+    "li",
+    { class: "card", "data-verdict": standing },
+    el("div", { class: "card-open" }, thumbnail(one, t("result.nth", { n: one.rank }))),
+    el(
+      "div",
+      { class: "facts" },
+      el("p", { class: "rank" }, `#${one.rank}`),
+      gauge(one.score, best),
+      el("p", { class: "camera" }, one.camera_id),
+      one.captured_at && el("p", { class: "clock" }, time(one.captured_at), el("small", {}, date(one.captured_at))),
+      el("ul", { class: "said-by" }, verdicts.length ? verdicts : el("li", {}, t("cases.unjudged"))),
+    ),
+  );
 }

@@ -4,8 +4,9 @@ import { button, el } from "../dom.js";
 import { score, stamp } from "../format.js";
 import { t } from "../language.js";
 import { light, say, thumbnail } from "../parts.js";
-import { addStored, clear } from "../search/queries.js";
-import { other, state } from "../search/state.js";
+import { enlarged, stored } from "../search/queries.js";
+import { cancel } from "../search/run.js";
+import { other, putAway, state } from "../search/state.js";
 import { may } from "../session.js";
 import { dialog } from "../shortcuts.js";
 
@@ -24,7 +25,7 @@ export function look(image, sought) {
     fact(t("image.id"), image.image_id),
   );
   const beside = sought && el("figure", {}, thumbnail(sought, t("query.nth", { n: 1 })), el("figcaption", {}, t("query")));
-  const shown = el("figure", {}, thumbnail(image, t("image.title")), beside && el("figcaption", {}, t("watch.hit")));
+  const shown = el("figure", {}, enlarged(image, t("image.title")), beside && el("figcaption", {}, t("watch.hit")));
   const go = button(t("search.from"), "search", () => searchFrom(image, box), { class: "primary" });
   const box = dialog(sought ? image.name : t("image.title"), el("div", { class: sought ? "look two" : "look" }, beside, shown, facts), el("footer", {}, may("search") && go));
   if (sought) box.classList.add("wide");
@@ -32,10 +33,10 @@ export function look(image, sought) {
 
 async function searchFrom(image, box) {
   try {
-    clear();
-    await addStored(image);
-    Object.assign(state, { answer: null, problem: null, gallery: other(image.modality), modality: "auto" });
-    state.verdicts.clear();
+    const query = await stored(image);
+    cancel();
+    putAway([query]);
+    state.gallery = other(image.modality);
     box.close();
     location.hash = "#/search";
   } catch (problem) {

@@ -2,121 +2,196 @@
 
 import { get } from "../api.js";
 import { button, el, icon, show } from "../dom.js";
-import { number } from "../format.js";
+import { number, score } from "../format.js";
 import { t } from "../language.js";
 import { failure, notice, say } from "../parts.js";
-import { compare } from "../search/compare.js";
 import { fields, progress } from "../search/form.js";
-import { addStored, clear, receive, sources, strip } from "../search/queries.js";
-import { columns, grid, remark, select, VERDICTS } from "../search/results.js";
-import { cancel, judge, search } from "../search/run.js";
-import { confirmed, other, state } from "../search/state.js";
-import { timeline } from "../search/timeline.js";
+import { MOST, receive, sources, stored, strip } from "../search/queries.js";
+import { columns, exportLink, grid, highest, remark, select, VERDICTS } from "../search/results.js";
+import { begin, cancel, judge, judging, send } from "../search/run.js";
+import { confirmed, other, putAway, stale, state } from "../search/state.js";
 import { may } from "../session.js";
 import { bind, cap } from "../shortcuts.js";
 
+/** Where the view is drawn; null while another is open. */
+let place = null;
+let leave = () => {};
+// Compare and the timeline come while the first image is looked at.
+let late = null;
+
 /** Draws the view into `root`; gives what ends it. */
 export function mount(root) {
-  const place = { query: el("div", {}), results: el("section", { class: "results", "aria-label": t("results") }) };
+  leave();
   const cameras = get("/cameras").then((answer) => answer.items);
-  const changed = () => (drawQuery(place), state.phase === "idle" && drawResults(place));
-  place.ask = () => run(place);
-  place.changed = changed;
-  const go = button(t("search"), "search", place.ask, { class: "primary", id: "search-go" });
+  const go = button(t("search"), "search", () => run(), { class: "primary", id: "search-go" });
   go.append(el("span", { class: "caps" }, cap("Ctrl+Enter")));
-  const form = el("form", { class: "query-form", "aria-label": t("query"), onsubmit: (event) => (event.preventDefault(), place.ask()) }, place.query, fields(cameras), el("div", { class: "go" }, go));
+  place = { query: el("div", {}), fields: el("div", { class: "fields" }), results: el("section", { class: "results", "aria-label": t("results") }), cameras, empty: false };
+  const form = (place.form = el("form", { class: "query-form", "aria-label": t("query"), onsubmit: (event) => (event.preventDefault(), run()) }, place.query, place.fields, el("div", { class: "go" }, go)));
   show(root, el("h1", { class: "hidden" }, t("view.search")), form, place.results);
-  bind("view", keys(place));
+  bind("view", keys());
   const stop = receive(root, changed);
-  drawQuery(place);
-  drawResults(place);
-  cameras.then((items) => items.length === 0 && !state.answer && show(place.results, notice(t("gallery.empty"), t("gallery.empty.words"))), () => {});
-  return stop;
+  draw();
+  const own = place;
+  cameras.then((items) => ((own.empty = items.length === 0), own === place && own.empty && drawResults()), () => {});
+  leave = () => {
+    stop();
+    place = null;
+    leave = () => {};
+  };
+  return () => leave();
 }
 
-function drawQuery(place) {
-  const heading = el("header", {}, el("h2", {}, t("query")), state.queries.length > 0 && button(t("query.new"), "cross", () => restart(place), { class: "quiet", id: "restart" }));
+/** Draws all anew, the fields too: they show what will be searched. */
+function draw() {
+  if (place) show(place.fields, fields(place.cameras));
+  drawAround();
+}
+
+/** The same but for the fields, in which somebody may be typing. */
+function drawAround() {
+  if (!place) return;
+  drawQuery();
+  drawResults();
+}
+
+function drawQuery() {
+  place.form.classList.toggle("folded", state.folded);
+  const heading = el("header", {}, el("h2", {}, t("query")), button(t("query.change"), "search", unfold, { id: "unfold" }), state.queries.length > 0 && button(t("query.new"), "cross", restart, { class: "quiet", id: "restart" }));
   const empty = state.queries.length === 0 && el("p", { class: "hint" }, t("query.hint"));
-  show(place.query, heading, strip(place.changed), empty, sources(place.changed), lights());
+  show(place.query, heading, strip(changed), empty, sources(changed), lights());
+}
+
+function unfold() {
+  state.folded = false;
+  drawQuery();
+  document.getElementById("pick-button").focus();
 }
 
 /** What light the server took each query for, where it was left to it. */
 function lights() {
   const told = (state.answer?.query_modalities ?? []).filter((one) => one.detected);
-  if (told.length === 0 || state.modality !== "auto") return null;
+  if (told.length === 0 || state.modality !== "auto" || stale()) return null;
   const names = [...new Set(told.map((one) => t(one.modality)))].join(", ");
   return el("p", { class: "detected", role: "status" }, icon("auto"), t("query.detected", { light: names }));
 }
 
-function restart(place) {
-  cancel();
-  clear();
-  Object.assign(state, { answer: null, problem: null, phase: "idle", modality: "auto", gallery: "" });
-  state.verdicts.clear();
-  place.changed();
-  document.querySelector('.segments input[value="auto"]').checked = true;
+/** The query is another: what was found for a person must not stand beside the next one. */
+function changed() {
+  const remains = (asked) => asked.some((one) => state.queries.includes(one));
+  state.folded = false;
+  if (state.run && !remains(state.run.asked)) cancel();
+  if (state.asked.length > 0 && !remains(state.asked)) {
+    const next = state.queries;
+    state.queries = state.asked;
+    putAway(next);
+    draw();
+  } else drawAround();
+  load().catch(() => {});
 }
 
-async function run(place) {
+async function load() {
+  late ??= Object.assign({}, ...(await Promise.all([import("../search/compare.js"), import("../search/timeline.js")])));
+}
+
+function restart() {
+  cancel();
+  putAway();
+  draw();
+}
+
+function undo() {
+  if (!state.undo) return false;
+  cancel();
+  state.undo();
+  return draw();
+}
+
+function stop() {
+  if (!state.run) return false;
+  Object.assign(state, state.run.before);
+  cancel();
+  return drawAround();
+}
+
+/** Searches for the query, with a switch turned where `change` says so. */
+async function run(change = {}) {
   if (state.queries.length === 0) {
     say(t("query.needed"), "error");
     document.getElementById("pick-button")?.focus();
     return;
   }
-  const under = progress(button(t("cancel"), "cross", cancel, { class: "quiet" }));
-  Object.assign(state, { phase: "running", problem: null });
-  show(place.results, under.place);
+  const begun = begin(change);
+  document.getElementById("case-kept")?.remove();
+  drawAround();
   try {
-    await search(under.advance);
+    await send(begun);
+    await load();
   } catch (problem) {
-    state.problem = problem.name === "AbortError" ? null : problem;
+    if (state.run === begun) state.problem = problem;
   }
-  state.phase = "idle";
-  drawQuery(place);
-  drawResults(place);
-  if (state.answer && !state.problem) select(0, document.activeElement === document.body || document.activeElement?.id === "search-go");
+  // Another search began since, or this one was ended: what is shown is no longer its matter.
+  if (state.run !== begun) return;
+  state.run = null;
+  drawAround();
+  if (place && !state.problem) select(0, document.activeElement === document.body || document.activeElement.id === "search-go");
 }
 
-function drawResults(place) {
-  const { answer, problem } = state;
-  if (problem) show(place.results, failure(problem, place.ask));
-  else if (!answer) show(place.results, welcome());
+function drawResults() {
+  const { answer, problem, run: begun } = state;
+  if (begun) show(place.results, progress(begun, button(t("cancel"), "cross", stop, { class: "quiet" })));
+  else if (problem) show(place.results, failure(problem, () => run()));
+  else if (!answer) show(place.results, place.empty ? notice(t("gallery.empty"), t("gallery.empty.words")) : welcome());
   else if (answer.items.length === 0) show(place.results, notice(t("nothing-found"), t("nothing-found.words")));
-  else show(place.results, head(place), state.timeline && timeline(answer.items, (at) => select(at)), found(place));
+  else show(place.results, head(), state.timeline && late?.timeline(answer.items, (at) => select(at)), found());
 }
 
 function welcome() {
-  if (state.queries.length > 0) return notice(t("ready"), t("ready.words"));
+  const back = state.undo && undoButton();
+  if (state.queries.length > 0) return notice(t("ready"), t("ready.words"), ...(back ? [back] : []));
   const steps = ["image", "case", "judge"].map((step) => el("li", {}, t(`welcome.${step}`)));
-  return el("section", { class: "welcome" }, el("div", { class: "horizon", "aria-hidden": "true" }, icon("sun"), icon("moon")), el("h2", {}, t("welcome")), el("ol", {}, steps), el("p", { class: "hint" }, cap("?"), ` ${t("welcome.keys")}`));
+  return el("section", { class: "welcome" }, el("div", { class: "horizon", "aria-hidden": "true" }, icon("sun"), icon("moon")), el("h2", {}, t("welcome")), el("ol", {}, steps), el("p", { class: "hint" }, cap("?"), ` ${t("welcome.keys")}`), back);
 }
 
-function head(place) {
+function undoButton() {
+  const made = button(t("undo"), "left", undo, { id: "undo" });
+  made.append(cap("z"));
+  return made;
+}
+
+function head() {
   const { answer } = state;
-  const toggle = (name, symbol) => {
-    const flip = () => {
-      state[name] = !state[name];
-      if (name === "timeline") drawResults(place);
-      else place.ask();
-    };
-    return button(t(name), symbol, flip, { "aria-pressed": String(state[name]), class: "toggle", id: `toggle-${name}` });
-  };
-  const refine = button(t("refine"), "refine", () => again(place), { id: "refine", disabled: confirmed().length === 0, title: t("refine.words") });
-  const file = may("export") && el("a", { class: "button", href: `/searches/${answer.search_id}/export`, download: `search-${answer.search_id}.zip`, id: "export", title: t("export.words") }, icon("export"), el("span", {}, t("export")));
+  const toggle = (name, symbol) => button(t(name), symbol, () => flip(name), { "aria-pressed": String(state[name]), class: "toggle", id: `toggle-${name}` });
+  const refine = button(t("refine"), "refine", again, { id: "refine", disabled: confirmed().length === 0, title: t("refine.words") });
+  const file = may("export") && exportLink(state.searches, { id: "export", title: t("export.words"), onclick: afterVerdicts });
   return el(
     "header",
     { class: "results-head" },
-    el("p", { class: "told", role: "status" }, el("strong", {}, t("found", { n: answer.items.length })), el("span", {}, ` ${t("in", { light: t(answer.gallery_modality ?? answer.items[0].modality) })} · ${number(Math.round(answer.timings_ms.total))} ms`)),
+    el("p", { class: "told", role: "status" }, el("strong", {}, t("found", { n: answer.items.length })), el("span", {}, ` ${t("in", { light: t(answer.gallery_modality ?? answer.items[0].modality) })} · ${number(Math.round(answer.timings_ms.total))} ms · ${t("score.bars", { score: score(highest(answer.items)) })}`)),
     el("div", { class: "tools" }, toggle("timeline", "time"), toggle("group", "tracks"), toggle("rerank", "rerank"), may("verdict") && refine, file),
+    stale() && el("p", { class: "stale", role: "status" }, t("stale")),
   );
 }
 
-function found(place) {
-  const decide = (item, verdict) => decideOn(place, item, verdict);
-  return el("div", { class: "scroller" }, grid(state.answer.items, (at) => beside(place, at), decide));
+/** A verdict that is still on its way to the server would be missing in the file. */
+async function afterVerdicts(event) {
+  const link = event.currentTarget;
+  if (!judging()) return;
+  event.preventDefault();
+  await judging();
+  link.click();
 }
 
-async function decideOn(place, item, verdict) {
+function flip(name) {
+  if (name !== "timeline") return run({ [name]: !state[name] });
+  state.timeline = !state.timeline;
+  return drawResults();
+}
+
+function found() {
+  return el("div", { class: "scroller" }, grid(state.answer.items, beside, decideOn));
+}
+
+async function decideOn(item, verdict) {
   const marked = () => {
     remark(item);
     document.querySelector(".timeline")?.dispatchEvent(new Event("peca-marks"));
@@ -130,66 +205,70 @@ async function decideOn(place, item, verdict) {
   }
 }
 
-function beside(place, at) {
-  compare(
-    at,
-    (item, verdict) => decideOn(place, item, verdict),
-    (item) => searchFrom(place, [item], true),
-    (shown) => select(shown),
-  );
+function beside(at) {
+  late?.compare(at, decideOn, follow, (shown) => select(shown));
 }
 
-/** Searches the same light again with what was confirmed beside the first query. */
-function again(place) {
+/** Searches from a result alone, in the other light. */
+async function follow(item) {
+  const query = await storedOrSaid(item);
+  if (!query) return;
+  cancel();
+  putAway([query]);
+  state.gallery = other(item.modality);
+  draw();
+  run();
+}
+
+/** Searches the same light again with what was confirmed beside the queries. */
+async function again() {
+  const { answer } = state;
   const items = confirmed().filter((item) => !state.queries.some((query) => query.imageId === item.image_id));
-  state.gallery = state.answer.gallery_modality ?? state.answer.items[0].modality;
-  state.modality = "auto";
-  return searchFrom(place, items, false);
+  const added = await Promise.all(items.slice(0, MOST - state.queries.length).map(storedOrSaid));
+  if (state.answer !== answer || state.run || added.includes(null)) return;
+  state.queries.push(...added);
+  state.gallery = answer.gallery_modality ?? answer.items[0].modality;
+  draw();
+  run();
 }
 
-async function searchFrom(place, items, alone) {
+async function storedOrSaid(image) {
   try {
-    if (alone) {
-      clear();
-      state.verdicts.clear();
-      state.gallery = other(items[0].modality);
-      state.modality = "auto";
-    }
-    for (const item of items.slice(0, 8 - state.queries.length)) await addStored(item);
+    return await stored(image);
   } catch (problem) {
     say(problem.words ?? problem.message, "error");
-    return;
+    return null;
   }
-  await run(place);
 }
 
-function keys(place) {
+function keys() {
   const inGrid = () => Boolean(document.activeElement?.closest("#grid")) || document.activeElement === document.body;
   const step = (by) => ({ act: () => inGrid() && select(state.selected + by()) });
-  const verdict = ([name, [, key]]) => [key, { words: `verdict.${name}`, act: () => decideSelected(place, name) }];
+  const verdict = ([name, [, key]]) => [key, { words: `verdict.${name}`, act: () => decideSelected(name) }];
   return {
-    "Ctrl+Enter": { words: "search", act: place.ask },
-    n: { words: "query.new", act: () => restart(place) },
+    "Ctrl+Enter": { words: "search", act: () => void run() },
+    n: { words: "query.new", act: restart },
+    z: { words: "undo", act: undo },
     o: { words: "query.pick", act: () => document.getElementById("pick").click() },
     ...(may("verdict") ? Object.fromEntries(Object.entries(VERDICTS).map(verdict)) : {}),
     ArrowRight: { ...step(() => 1), words: "next" },
     ArrowLeft: { ...step(() => -1), words: "previous" },
     ArrowDown: step(columns),
     ArrowUp: step(() => -columns()),
-    Enter: { words: "compare", act: () => document.activeElement === document.body && Boolean(state.answer) && beside(place, state.selected) },
+    Enter: { words: "compare", act: () => document.activeElement === document.body && Boolean(document.getElementById("grid")) && beside(state.selected) },
     t: { words: "timeline", act: () => document.getElementById("toggle-timeline")?.click() },
     g: { words: "group", act: () => document.getElementById("toggle-group")?.click() },
     k: { words: "rerank", act: () => document.getElementById("toggle-rerank")?.click() },
     a: { words: "refine", act: () => document.getElementById("refine")?.click() },
     e: { words: "export", act: () => document.getElementById("export")?.click() },
-    Escape: { words: "cancel", act: cancel },
+    Escape: { words: "cancel", act: stop },
   };
 }
 
 /** A verdict on the selected result, and on to the next one. */
-function decideSelected(place, verdict) {
+function decideSelected(verdict) {
   const item = state.answer?.items[state.selected];
-  if (!item || state.phase !== "idle") return false;
-  decideOn(place, item, verdict);
+  if (!item || !document.getElementById("grid")) return false;
+  decideOn(item, verdict);
   return select(state.selected + 1);
 }
