@@ -202,6 +202,10 @@ class PecaClient(DeskMethods):
 
         Returns:
             What became of every image; one of which the file cannot be read is refused with the reason.
+
+        Raises:
+            PecaClientError: A batch was not answered, after all retries. ``on_progress`` heard of those
+                before it, which are stored: the same call may be made again.
         """
         reports = []
         for batch in batches(items, batch_size):

@@ -230,7 +230,8 @@ class FolderSource:
             if pixels is None:
                 raise WatchError(f"expected an image, but OpenCV cannot read {path}")
         except (OSError, cv2.error, WatchError) as error:
-            self.notices.append(f"{path.name} is left out: {error}")
+            until = "" if self.once else " until it changes"
+            self.notices.append(f"{path.name} is left out{until}: {error}")
         else:
             note = FileNote(path, about.st_size, about.st_mtime_ns, sample="", whole=True)
             yield Frame(np.asarray(pixels, np.uint8), taken, note, still=True)
