@@ -10,12 +10,15 @@ from server.problems import MALFORMED, MEDIA_TYPE
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_FIELDS = 200
+WRITE_TIMEOUT_S = 30.0
+"""A client that takes nothing of its answer for so long is left."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol, which waits for ever for a head of any size, with bounds of time and bytes.
+    """uvicorn's protocol with bounds of time and bytes.
 
-    The fields that may follow a body in chunks are read by nobody here, and left out.
+    Left to itself it waits for ever for a head of any size, and for a client to take its answer. The fields
+    that may follow a body in chunks are read by nobody here, and left out.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -24,6 +27,7 @@ class Connection(HttpToolsProtocol):
         self._fields = 0
         self._refusal: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -33,7 +37,18 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop_waiting()
+        self._stop_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """An answer waits for its client."""
+        super().pause_writing()
+        self._await_taking()
+
+    def resume_writing(self) -> None:
+        """The client took what waited."""
+        self._stop_writing()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Count what comes since the last of a body; what begins in an idle connection is a head."""
@@ -93,6 +108,22 @@ class Connection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _await_taking(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_S, self._look_again, left)
+
+    def _look_again(self, left: int) -> None:
+        """Leave a client that took nothing since; a large answer may take a slow one as long as it likes."""
+        if self.transport.get_write_buffer_size() < left:
+            self._await_taking()
+        else:
+            self.transport.abort()
+
+    def _stop_writing(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _give_up(self) -> None:
         self._head_timer = None

@@ -18,6 +18,8 @@ from server.problems import BODY_TOO_LARGE, MALFORMED, SERVER_BUSY, problem_resp
 
 MAX_TEXT_BYTES = 1024 * 1024
 """Of a body without files: what JSON makes of a megabyte may take twenty in memory."""
+TEXT_TIMEOUT_S = 10.0
+"""For a body without files; who signs in has no key yet."""
 _DISCARD_LIMIT_S = 1.0
 _RETRY = {"Retry-After": "1"}
 _UTF_8 = {"utf-8", "utf8"}
@@ -98,7 +100,8 @@ class BodyLimit:
     Args:
         app: What it guards.
         max_bytes: Most of one body; of one without files at most ``MAX_TEXT_BYTES``.
-        timeout_s: A body that is not here by then is not waited for.
+        timeout_s: A body that is not here by then is not waited for; one without files has at most
+            ``TEXT_TIMEOUT_S``.
         intake: What all requests may take together.
     """
 
@@ -115,8 +118,10 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         kind, charset = _content(headers)
-        most = self._max_bytes if kind == _OF_FILES else min(self._max_bytes, MAX_TEXT_BYTES)
-        body = _Body(self, most, headers, receive, send)
+        most, timeout_s = self._max_bytes, self._timeout_s
+        if kind != _OF_FILES:
+            most, timeout_s = min(most, MAX_TEXT_BYTES), min(timeout_s, TEXT_TIMEOUT_S)
+        body = _Body(self, most, timeout_s, headers, receive, send)
         # The parser of forms would decode by any codec that Python has.
         if charset not in _UTF_8:
             await body.read_off(most)
@@ -155,14 +160,6 @@ class BodyLimit:
         """Count bytes that were read."""
         self._intake.change(size=size)
 
-    def ends_at(self) -> float:
-        """When a body that begins now must be here, on the event loop's clock."""
-        return asyncio.get_running_loop().time() + self._timeout_s
-
-    def too_slow(self) -> HTTPException:
-        """What is said of a body that is not here in time."""
-        return HTTPException(408, f"expected the whole body within {self._timeout_s:g} seconds")
-
 
 def _too_large(max_bytes: int) -> str:
     """What is said of a body beyond the limit."""
@@ -179,15 +176,22 @@ class _Body:
     """The body of one request on its way in."""
 
     def __init__(
-        self, limit: BodyLimit, max_bytes: int, headers: Headers, receive: Receive, send: Send
+        self,
+        limit: BodyLimit,
+        max_bytes: int,
+        timeout_s: float,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
     ) -> None:
         self.max_bytes = max_bytes
+        self._timeout_s = timeout_s
         self._limit = limit
         self._receive = receive
         self._send = send
         self._announced = headers.get("content-length", "")
         self._asks_first = "expect" in headers
-        self._ends_at = limit.ends_at()
+        self._ends_at = asyncio.get_running_loop().time() + timeout_s
         self._unread = True
         self.received = 0
 
@@ -199,7 +203,7 @@ class _Body:
             async with asyncio.timeout_at(self._ends_at):
                 message = await self._receive()
         except TimeoutError:
-            raise self._limit.too_slow() from None
+            raise HTTPException(408, f"expected the whole body within {self._timeout_s:g} seconds") from None
         size = len(message.get("body", b""))
         self.received += size
         self._limit.count(size)

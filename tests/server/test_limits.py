@@ -1,19 +1,21 @@
-"""Pictures take turns to be decoded, for no longer than somebody waits."""
+"""Bodies are waited for shortly; pictures take turns to be decoded, for no longer than somebody waits."""
 
 import contextvars
 import io
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from server_site import Process, Site, about, picture
 
 from exporter.preprocess import open_image
-from server import patience
+from server import limits, patience
 from server.errors import ClientLeft, DeadlinePassed
 from server.images import thumbnail
 from server.limits import SEARCHED, SHOWN, Turns
@@ -71,6 +73,22 @@ def test_a_server_whose_decoding_is_held_up_says_so(start: Callable[..., Site], 
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:deadline-passed")
     assert answer.headers["retry-after"] == "1"
     assert ask().status_code == 200
+
+
+def test_a_body_without_files_is_waited_for_shortly(
+    start: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TEXT_TIMEOUT_S", 0.3)
+    address = start().http.base_url
+
+    def slowly() -> Iterator[bytes]:
+        for letter in b'{"key": "':
+            yield bytes([letter])
+            time.sleep(0.1)
+
+    answer = httpx.post(f"{address}/session", content=slowly(), headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["type"]) == (408, "urn:peca:problem:body-too-slow")
+    assert "within 0.3 seconds" in answer.json()["detail"]
 
 
 def test_many_thumbnails_of_large_pictures_take_little_memory(launch: Callable[[], Process]) -> None:
