@@ -196,7 +196,7 @@ def heard(line: str) -> WatchHit | None:
 
 def stream_ended() -> ConnectionFailed:
     """The error of a stream that the server ended in good order, as when it stops."""
-    return ConnectionFailed("the server ended the stream of hits; listen again after the last one that came")
+    return ConnectionFailed("the server ended the stream of hits")
 
 
 def _path(watchlist_id: str) -> str:
