@@ -336,6 +336,9 @@ def test_of_a_folder_one_look_is_enough_in_a_still_image_and_not_in_a_video(
 
 def test_addresses_and_messages() -> None:
     assert without_password("rtsp://me:secret@10.0.0.7/a") == "rtsp://10.0.0.7/a"
+    assert without_password("rtsp://me:sec/ret@10.0.0.7/a") == "rtsp://10.0.0.7/a"
+    assert without_password("http://10.0.0.7/mjpg?user=me&pwd=secret") == "http://10.0.0.7/mjpg?..."
+    assert without_password("night.mp4") == "night.mp4"
     assert open_source("rtsp://x/y", 5, None, False).live
     with pytest.raises(WatchError, match="there is no nowhere"):
         open_source("nowhere", 5, None, False)

@@ -203,6 +203,11 @@ def test_a_network_that_does_not_fit_says_so_in_one_line(
     assert "\n" not in str(refused.value)
 
 
+def test_a_class_that_the_network_has_not_is_refused_at_the_start(network: Path) -> None:
+    with pytest.raises(WatchError, match="has no class 7; --person-class"):
+        open_detector(network, 0.5, 7)
+
+
 def test_a_full_disk_ends_it_in_one_line(network: Path, tmp_path: Path) -> None:
     """No file may grow beyond 60 kB; the server is away, so that crops pile up."""
     agent_video.write_night_video(tmp_path / "night.avi", [2, 3])

@@ -80,7 +80,10 @@ def _add_people(group: Any) -> None:
     )
     group.add_argument("--threshold", type=_share, default=0.5, help="least score of a person, 0 to 1 [0.5]")
     group.add_argument(
-        "--person-class", type=int, metavar="N", help="the network's number for people [SSD 1, YOLO 0]"
+        "--person-class",
+        type=_class_number,
+        metavar="N",
+        help="the network's number for people [SSD 1, YOLO 0]",
     )
     group.add_argument(
         "--crops", type=_count, default=3, metavar="N", help="crops of a track, or of each 30 s of it [3]"
@@ -286,6 +289,12 @@ def _above_zero(text: str) -> float:
 def _count(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return number
+
+
+def _class_number(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected at least 0, got {text}")
     return number
 
 

@@ -46,7 +46,8 @@ class NetworkDetector:
     def __init__(self, network: Network, threshold: float, person_class: int | None) -> None:
         self._network = network
         self._threshold = threshold
-        shape = _tried(network).shape
+        answer = _tried(network)
+        shape = answer.shape
         self._is_ssd = shape[-1] == 7 and (len(shape) == 4 or shape[-2] == 7)
         if not self._is_ssd and (len(shape) != 3 or shape[0] != 1 or min(shape[1:]) < 5):
             raise WatchError(
@@ -54,6 +55,16 @@ class NetworkDetector:
                 "(1, 4 + classes, N), (1, N, 5 + classes) or (1, N, 6): export it as one of these"
             )
         self._person = person_class if person_class is not None else int(self._is_ssd)
+        if not self._is_ssd:
+            self._check_class(answer)
+
+    def _check_class(self, answer: NDArray[np.float32]) -> None:
+        try:
+            read_yolo(answer, self._person)
+        except IndexError:
+            raise WatchError(
+                f"{self._network.name} has no class {self._person}; --person-class counts from 0"
+            ) from None
 
     def detect(self, pixels: NDArray[np.uint8]) -> Boxes:
         """See ``Detector``."""

@@ -361,7 +361,9 @@ def _look(about: os.stat_result) -> _Look:
 
 
 def without_password(address: str) -> str:
-    """An address without the name and password that it may carry."""
+    """An address without the name and password that it may carry, before its host or in its query."""
     scheme, mark, rest = address.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else address
+    if not mark:
+        return address
+    place, query, _ = rest.rpartition("@")[2].partition("?")
+    return f"{scheme}{mark}{place}{query and '?...'}"
