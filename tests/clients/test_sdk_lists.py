@@ -52,6 +52,13 @@ def test_searches_in_every_form(call: Callable[..., object]) -> None:
     assert {hit.track_id for hit in both.items} == {"infrared-0", "infrared-2"}
     assert [light.modality for light in both.query_modalities] == [Modality.VISIBLE] * 2
     assert all(light.detected and light.confidence > 0.5 for light in both.query_modalities)
+    each_its_own = call(
+        "search", [picture(0), picture(2)], ["infrared", "auto"], gallery_modality="infrared", limit=1
+    )
+    assert [(light.modality, light.detected) for light in each_its_own.query_modalities] == [
+        (Modality.INFRARED, False),
+        (Modality.VISIBLE, True),
+    ]
     options = {"camera_ids": [camera], "group_by": "track_id", "rerank": True, "exact": True}
     grouped = call("search", picture(1), "visible", **options)
     assert (grouped.items[0].track_id, grouped.items[0].group_size) == ("infrared-1", 3)
@@ -62,6 +69,9 @@ def test_searches_in_every_form(call: Callable[..., object]) -> None:
     assert by_image.query_modalities == (QueryLight(Modality.INFRARED, False, None),)
     with pytest.raises(InvalidArgument, match="at least one image"):
         call("search", [], "visible")
+    for lights in (["visible"] * 2, []):
+        with pytest.raises(InvalidArgument, match="one for each: 3"):
+            call("search", [picture(0)] * 3, lights)
     with pytest.raises(InvalidArgument, match="visible, infrared, auto"):
         call("search", picture(0), "purple")
     with pytest.raises(InvalidRequest):

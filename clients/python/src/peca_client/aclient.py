@@ -64,7 +64,7 @@ class AsyncPecaClient(AsyncDeskMethods):
     async def search(
         self,
         image: ImageSource | Sequence[ImageSource],
-        query_modality: str,
+        query_modality: str | Sequence[str],
         *,
         gallery_modality: str | None = None,
         limit: int = 20,

@@ -149,17 +149,24 @@ class SearchOptions:
 
 
 def search(
-    image: ImageSource | Sequence[ImageSource], query_modality: str, options: SearchOptions
+    image: ImageSource | Sequence[ImageSource],
+    query_modality: str | Sequence[str],
+    options: SearchOptions,
 ) -> Call[SearchResult]:
     """``POST /search``; the arguments are those of ``PecaClient.search``."""
     images: Sequence[ImageSource] = image if isinstance(image, (list, tuple)) else [cast(ImageSource, image)]
     if not images:
         raise InvalidArgument("a search needs at least one image")
+    lights = [query_modality] if isinstance(query_modality, str) else list(query_modality)
     allowed = (*Modality, AUTO)
-    if query_modality not in allowed:
+    if not all(light in allowed for light in lights):
         raise InvalidArgument(f"query_modality must be one of {', '.join(allowed)}; got {query_modality!r}")
+    if len(lights) not in (1, len(images)):
+        raise InvalidArgument(
+            f"query_modality must be one for all images, or one for each: {len(images)}, not {len(lights)}"
+        )
     files = [("image", (name or "image", data)) for name, data in map(read_image, images)]
-    form = {"query_modality": str(query_modality), **options.form()}
+    form = {"query_modality": list(map(str, lights)), **options.form()}
     return Call("POST", "/search", _from_object(SearchResult.from_json), form=form, files=files)
 
 

@@ -79,7 +79,7 @@ class PecaClient(DeskMethods):
     def search(
         self,
         image: ImageSource | Sequence[ImageSource],
-        query_modality: str,
+        query_modality: str | Sequence[str],
         *,
         gallery_modality: str | None = None,
         limit: int = 20,
@@ -100,8 +100,9 @@ class PecaClient(DeskMethods):
             image: The query, a crop of one person: bytes, path or open binary file; or a list of several
                 of the same person, which are searched as one.
             query_modality: The light of the query, ``visible`` or ``infrared``; ``auto`` has the server
-                judge each image by its content.
-            gallery_modality: Which images to look in; the other modality where not given.
+                judge each image by its content. One for all, or a list of one for each image.
+            gallery_modality: Which images to look in; the other modality where not given. Needed where the
+                images are of both.
             limit: Most results.
             camera_ids: Only images of these cameras.
             exclude_camera_ids: No image of these cameras.
