@@ -50,7 +50,8 @@ class Turns:
             self._free.release()
 
 
-# Beside those of ingest, which has threads of its own.
+# Beside those of ingest, which has threads of its own. Thumbnails are no requests of ``Intake``: a page asks
+# for many at once, and has to get them all.
 SEARCHED, SHOWN = Turns(), Turns()
 
 
