@@ -128,7 +128,6 @@ def test_what_was_found_for_a_person_never_stands_beside_another(window: Window,
         page.wait_for_selector(".card")
         assert page.locator('.card:not([data-verdict=""])').count() == 0
         assert page.locator("#refine").is_disabled()
-        assert page.locator("#undo").count() == 0
 
 
 def test_a_search_that_was_put_away_is_brought_back(window: Window, site: WebSite) -> None:
@@ -150,6 +149,24 @@ def test_a_search_that_was_put_away_is_brought_back(window: Window, site: WebSit
         page.click("#undo")
         page.wait_for_selector('.card[data-verdict="rejected"]')
         assert page.evaluate("document.querySelector('.query img').decode().then(() => true)")
+
+        # A search from a result goes to another query, and back to this one under its case, and there again.
+        page.keyboard.press("Enter")
+        with page.expect_response("**/images/*/search"):
+            page.click(".found .more button >> nth=1")
+        page.wait_for_selector("#grid")
+        page.fill("#search-case", "another")
+        followed = desk.texts(".card")
+        assert page.locator('.card:not([data-verdict=""])').count() == 0
+        page.focus(".card-open >> nth=0")
+        page.keyboard.press("z")
+        page.wait_for_selector('.card[data-verdict="rejected"]')
+        assert desk.texts(".card") == before[1:]
+        assert page.input_value("#search-case") == "2026-17"
+        page.click("#undo")
+        page.wait_for_selector('.card[data-verdict="rejected"]', state="detached")
+        assert desk.texts(".card") == followed
+        assert page.input_value("#search-case") == "another"
 
 
 def test_an_export_has_every_search_for_the_person_and_all_verdicts(

@@ -33,8 +33,8 @@ export async function addFiles(files, changed) {
 
 /** An image of the gallery as a query: the file as it is stored. Throws where it cannot be had. */
 export async function stored(image) {
-  const answer = await fetch(fileOf(image));
-  if (!answer.ok) throw new Error(t("problem.image-file-missing"));
+  const answer = await fetch(fileOf(image)).catch(() => null);
+  if (!answer?.ok) throw new Error(t(answer ? "problem.image-file-missing" : "problem.offline"));
   const blob = await answer.blob();
   const query = await made(image.image_id, blob, { imageId: image.image_id, modality: image.modality });
   // Some kinds of files are stored that a browser cannot draw.

@@ -8,7 +8,7 @@ export function begin(change) {
   const before = state.run?.before ?? { group: state.group, rerank: state.rerank };
   cancel();
   state.run = { asked: [...state.queries], before, controller: new AbortController(), began: performance.now(), share: 0, advance: () => {} };
-  Object.assign(state, change, { problem: null, undo: null, caseKept: false });
+  Object.assign(state, change, { problem: null, caseKept: false });
   return state.run;
 }
 

@@ -38,10 +38,19 @@ export const state = {
 
 /** Puts the person away with all that was found and said of them, and begins with `queries`; `state.undo` brings all back. */
 export function putAway(queries = []) {
-  const kept = Object.fromEntries(Object.keys(person()).map((name) => [name, state[name]]));
-  Object.assign(state, person(), { queries, caseKept: Boolean(state.case || state.reason) });
+  exchange({ ...person(), queries });
+  state.caseKept = Boolean(state.case || state.reason);
+}
+
+function exchange(next) {
+  const kept = Object.fromEntries([...Object.keys(person()), "case", "reason"].map((name) => [name, state[name]]));
+  Object.assign(state, next, { caseKept: false });
   // What was found is worth more than an image that was only brought in.
-  if (kept.answer || (kept.queries.length && !state.undo)) state.undo = () => Object.assign(state, kept, { undo: null, caseKept: false });
+  if (!kept.answer && (kept.queries.length === 0 || state.undo)) return;
+  state.undo = () => {
+    state.undo = null;
+    exchange(kept);
+  };
 }
 
 /** Whether the answer is of other images than those that stand as the query. */

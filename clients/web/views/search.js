@@ -153,8 +153,8 @@ function welcome() {
 }
 
 function undoButton() {
-  const made = button(t("undo"), "left", undo, { id: "undo" });
-  made.append(cap("z"));
+  const made = button(t("undo"), "left", undo, { id: "undo", bare: Boolean(state.answer) });
+  if (!state.answer) made.append(cap("z"));
   return made;
 }
 
@@ -167,7 +167,7 @@ function head() {
     "header",
     { class: "results-head" },
     el("p", { class: "told", role: "status" }, el("strong", {}, t("found", { n: answer.items.length })), el("span", {}, ` ${t("in", { light: t(answer.gallery_modality ?? answer.items[0].modality) })} · ${number(Math.round(answer.timings_ms.total))} ms · ${t("score.bars", { score: score(highest(answer.items)) })}`)),
-    el("div", { class: "tools" }, toggle("timeline", "time"), toggle("group", "tracks"), toggle("rerank", "rerank"), may("verdict") && refine, file),
+    el("div", { class: "tools" }, state.undo && undoButton(), toggle("timeline", "time"), toggle("group", "tracks"), toggle("rerank", "rerank"), may("verdict") && refine, file),
     stale() && el("p", { class: "stale", role: "status" }, t("stale")),
   );
 }
