@@ -169,6 +169,31 @@ def test_a_search_that_was_put_away_is_brought_back(window: Window, site: WebSit
         assert page.input_value("#search-case") == "another"
 
 
+def test_a_search_from_the_gallery_leaves_nothing_of_the_person_before(window: Window, site: WebSite) -> None:
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.search(site.picture())
+        with page.expect_response("**/verdicts"):
+            page.keyboard.press("c")
+        desk.go("galleries")
+        page.click(".wall button >> nth=0")
+        page.wait_for_function("() => document.querySelector('.look img').src.endsWith('/file')")
+        image = page.inner_text("dialog .facts-list div:last-child dd")
+        page.click("dialog footer .primary")
+        page.wait_for_selector("#case-kept")
+        assert page.locator(".query").count() == 1
+        assert page.locator(".card").count() == 0
+        light = site.call("GET", f"/images/{image}")["modality"]
+        wanted = {"visible": "infrared", "infrared": "visible"}[light]
+        assert page.locator(".filters select >> nth=1").input_value() == wanted
+        with page.expect_response(f"**/images/{image}/search") as asked:
+            page.keyboard.press("Control+Enter")
+        assert asked.value.json()["gallery_modality"] == wanted
+        page.wait_for_selector(".card")
+        assert page.locator('.card:not([data-verdict=""])').count() == 0
+
+
 def test_an_export_has_every_search_for_the_person_and_all_verdicts(
     window: Window, site: WebSite, tmp_path: Path
 ) -> None:
