@@ -16,6 +16,7 @@ from server.access import Holder
 from server.clean_copy import clean_copy
 from server.errors import ImageFileMissing, ImageUnknown
 from server.images import ImageStore, thumbnail
+from server.limits import SHOWN
 from server.patience import patience
 from server.schemas import Status
 from server.services.watching import Watching
@@ -109,7 +110,8 @@ class Catalogue:
             ImageFileMissing: Its file was never stored here; ingest it again.
         """
         self.get(image_id, holder)
-        return clean_copy(self._stored(image_id), max_pixels=LARGEST_IMAGE_PIXELS)
+        with SHOWN.turn():  # some forms are decoded, and written anew
+            return clean_copy(self._stored(image_id), max_pixels=LARGEST_IMAGE_PIXELS)
 
     def _stored(self, image_id: str) -> bytes:
         data = self.file(image_id)

@@ -91,18 +91,23 @@ def test_a_body_without_files_is_waited_for_shortly(
     assert "within 0.3 seconds" in answer.json()["detail"]
 
 
-def test_many_thumbnails_of_large_pictures_take_little_memory(launch: Callable[[], Process]) -> None:
+@pytest.mark.parametrize(
+    ("form", "options", "what"),
+    [("PNG", {"compress_level": 1}, "thumbnail"), ("TIFF", {"compression": "tiff_lzw"}, "file")],
+)
+def test_many_large_pictures_at_once_take_little_memory(
+    launch: Callable[[], Process], form: str, options: dict[str, object], what: str
+) -> None:
     process = launch()
     site = process.site(process.key or "")
     buffer = io.BytesIO()
-    Image.new("RGB", (4000, 3000), "teal").save(buffer, "PNG", compress_level=1)
-    said = about("large.png", image_id="large")
-    assert site.ingest({"large.png": buffer.getvalue()}, [said]).status_code == 201
+    Image.new("RGB", (4000, 3000), "teal").save(buffer, form, **options)
+    assert site.ingest({"large": buffer.getvalue()}, [about("large", image_id="large")]).status_code == 201
     before = process.peak_bytes()
-    with ThreadPoolExecutor(16) as clients:
-        answers = list(clients.map(lambda _: site.http.get("/images/large/thumbnail"), range(16)))
+    with ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(lambda _: site.http.get(f"/images/large/{what}"), range(12)))
     assert {answer.status_code for answer in answers} == {200}
-    # A decoded picture takes 48 MB, and as much again while it becomes RGB.
+    # A decoded picture takes 48 MB, and as much again while it becomes RGB or is copied.
     assert process.peak_bytes() - before < (os.cpu_count() or 1) * 120 * MEGABYTE
 
 
