@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from server.problems import MALFORMED, MEDIA_TYPE
+from server.problems import MALFORMED, MEDIA_TYPE, problem_response
 
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
@@ -95,7 +95,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.close()
             return
-        body = MALFORMED.problem(self._refusal or msg).model_dump_json().encode()
+        body = bytes(problem_response(MALFORMED.problem(self._refusal or msg)).body)
         head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[400] + head.encode() + body)
         self.transport.close()

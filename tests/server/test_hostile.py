@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -151,6 +152,17 @@ def test_what_stands_beside_a_body_is_bounded(site_process: Process, name: str) 
     assert heard.startswith(b"HTTP/1.1 400"), heard[:200]
     assert b"expected at most" in heard
     assert site_process.peak_bytes() - before < 8 * MEGABYTE
+
+
+def test_what_is_no_http_is_counted(site_process: Process) -> None:
+    def counted() -> float:
+        text = site_process.site(site_process.key or "").http.get("/metrics").text
+        return sum(map(float, re.findall(r'peca_problems_total{problem="malformed-body"} (\S+)', text)))
+
+    before = counted()
+    answer_to(site_process, NO_HTTP["noise"])
+    answer_to(site_process, *BESIDE["a thousand fields"])
+    assert counted() == before + 2
 
 
 def test_fields_behind_a_body_are_left_out(site_process: Process) -> None:
