@@ -112,6 +112,16 @@ class AuditLog:
         except OSError as error:
             raise StorageUnavailable(f"the audit log {self.path} cannot be read: {error}") from error
 
+    def durable_end(self) -> int:
+        """How many bytes of the file are on the disk; what stands behind them may yet be taken off.
+
+        Raises:
+            OSError: The files cannot be read.
+        """
+        with self._alone():
+            self._resume()
+            return self._durable
+
     def close(self) -> None:
         """Release the files."""
         os.fsync(self._head)

@@ -90,7 +90,7 @@ def opened(
         keys = _open_keys(settings, audit, events)
         watching = Watching(watch_store, gallery, audit, events, current.spec.encoder, keys.holders)
         catalogue = Catalogue(gallery, images or ImageStore(folder / FOLDER_NAME), watching)
-        trail = stack.enter_context(closing(AuditTrail(folder)))
+        trail = stack.enter_context(closing(AuditTrail(folder, audit.durable_end)))
         encoding = stack.enter_context(closing(EncodingQueue(current, settings.max_waiting_images)))
         ingest = stack.enter_context(closing(Ingest(catalogue, encoding, settings)))
         search = Search(catalogue, encoding, audit, settings, current.spec.encoder)

@@ -1,13 +1,13 @@
 """Reading the audit log: searches by id, pages by time, key, case and action.
 
 The log is the truth. An SQLite file beside it says where each record begins; it is caught up when
-something is read, and made anew where it does not fit the log.
+something is read, up to what is on the disk, and forgets what no longer stands in the log.
 """
 
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from server.chain import Record, RecordBroken, parsed
 from server.errors import SearchUnknown, StorageUnavailable
 
 INDEX_NAME = "audit.index.sqlite3"
+_FORM = 2
+"""Of the index: one of another form, which an earlier version may have made wrongly, is made anew."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     start INTEGER PRIMARY KEY, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
@@ -94,13 +96,19 @@ class AuditFilter:
 class AuditTrail:
     """The records of a data folder's audit log; safe to call from several threads.
 
+    Args:
+        folder: The data folder.
+        durable_end: Where the part of the log ends that is on the disk, of whoever writes it; the end of
+            the file where not given.
+
     Raises:
         StorageUnavailable: The index cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, durable_end: Callable[[], int] | None = None) -> None:
         self._log = folder / FILE_NAME
         self._index = folder / INDEX_NAME
+        self._durable_end = durable_end or self._file_end
         self._lock = Lock()
         try:
             self._database = self._opened()
@@ -159,13 +167,15 @@ class AuditTrail:
         """The index as it stands, or an empty one where it is damaged or not of this log."""
         try:
             database = self._connected()
-            if self._fits(database):
+            if database.execute("PRAGMA user_version").fetchone() == (_FORM,):
                 return database
             database.close()
         except sqlite3.DatabaseError:
             pass  # what a crash left of an index is worth nothing; the log has it all
         self._index.unlink(missing_ok=True)
-        return self._connected()
+        database = self._connected()
+        database.execute(f"PRAGMA user_version = {_FORM}")
+        return database
 
     def _connected(self) -> sqlite3.Connection:
         os.close(os.open(self._index, os.O_RDWR | os.O_CREAT, PRIVATE))
@@ -175,30 +185,38 @@ class AuditTrail:
         database.executescript(_SCHEMA)
         return database
 
-    def _fits(self, database: sqlite3.Connection) -> bool:
-        """Whether the last line that the index knows still stands where it was."""
-        last = database.execute(
-            "SELECT start, size, sha256 FROM records ORDER BY start DESC LIMIT 1"
-        ).fetchone()
-        if last is None:
-            return True
-        start, size, digest = last
-        with self._log.open("rb") as log:
-            return bool(hashlib.sha256(os.pread(log.fileno(), size, start)).hexdigest() == digest)
-
     def _catch_up(self) -> None:
-        last = self._database.execute(
-            "SELECT start, size FROM records ORDER BY start DESC LIMIT 1"
-        ).fetchone()
-        begin = 0 if last is None else sum(last) + 1
-        with self._database:
+        end = self._durable_end()
+        with self._log.open("rb") as log, self._database:
             self._database.execute("BEGIN")
+            begin = self._standing(log.fileno())
             self._database.executemany(
-                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows(begin)
+                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._rows(begin, end)
             )
 
-    def _rows(self, begin: int) -> Iterator[tuple[object, ...]]:
+    def _standing(self, log: int) -> int:
+        """Forget the last rows whose lines no longer stand where they were; where those that do end.
+
+        Each line seals those before it, so all before a line that stands do so too.
+        """
+        while (
+            last := self._database.execute(
+                "SELECT start, size, sha256 FROM records ORDER BY start DESC LIMIT 1"
+            ).fetchone()
+        ) is not None:
+            start, size, digest = last
+            if hashlib.sha256(os.pread(log, size, start)).hexdigest() == digest:
+                return int(start + size + 1)
+            self._database.execute("DELETE FROM records WHERE start = ?", [start])
+        return 0
+
+    def _file_end(self) -> int:
+        return self._log.stat().st_size
+
+    def _rows(self, begin: int, end: int) -> Iterator[tuple[object, ...]]:
         for start, line, record in log_records(self._log, begin):
+            if start >= end:
+                return
             told = (record.get(name) for name in ("action", "key", "case", "search_id"))
             texts = [value if isinstance(value, str) else None for value in told]
             yield (start, len(line), hashlib.sha256(line).hexdigest(), *texts, ended(record))

@@ -11,6 +11,7 @@ import pytest
 
 from server.audit import Action, AuditLog
 from server.errors import StorageUnavailable
+from server.trail import AuditFilter, AuditTrail
 from server.verification import verify_log
 
 
@@ -74,3 +75,44 @@ def test_what_the_disk_refused_is_taken_off_for_all_who_wait(
         assert (tmp_path / "audit.jsonl").read_bytes() == before
         assert log.append(Action.READ).sequence == 2
     assert (verify_log(tmp_path).records, verify_log(tmp_path).broken) == (2, None)
+
+
+def test_nothing_is_read_that_the_disk_may_yet_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the index would name places in the log that other records take later."""
+    with closing(AuditLog(tmp_path)) as log, closing(AuditTrail(tmp_path, log.durable_end)) as trail:
+        log.append(Action.SEARCH, search_id="s0")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: _refuse_after(trail))
+            with pytest.raises(StorageUnavailable, match="Input/output error"):
+                log.append(Action.SEARCH, search_id="refused", reason="x" * 300)
+        for number in range(1, 5):
+            log.append(Action.SEARCH, search_id=f"s{number}")
+        assert _search_ids(trail) == ["s4", "s3", "s2", "s1", "s0"]
+
+
+def test_an_index_of_what_is_no_longer_in_the_log_forgets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a reader of another process leaves it, which cannot know what is on the disk."""
+    with closing(AuditLog(tmp_path)) as log, closing(AuditTrail(tmp_path)) as trail:
+        log.append(Action.SEARCH, search_id="s0")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: _refuse_after(trail))
+            with pytest.raises(StorageUnavailable):
+                log.append(Action.SEARCH, search_id="refused", reason="x" * 300)
+        for number in range(1, 5):
+            log.append(Action.SEARCH, search_id=f"s{number}")
+        assert _search_ids(trail) == ["s4", "s3", "s2", "s1", "s0"]
+        assert [trail.search(f"s{number}")["sequence"] for number in range(5)] == [1, 2, 3, 4, 5]
+
+
+def _refuse_after(trail: AuditTrail) -> None:
+    """Another request reads while the disk works, and then the disk refuses."""
+    trail.page(AuditFilter(), None, 5)
+    raise OSError(5, "Input/output error")
+
+
+def _search_ids(trail: AuditTrail) -> list[str]:
+    return [record["search_id"] for record in trail.page(AuditFilter(), None, 50)[0]]
