@@ -19,8 +19,13 @@ export function grid(items, open, judge) {
   return el("ol", { class: "grid", id: "grid" }, items.map((item, at) => card(item, at, best, open, judge)));
 }
 
-/** The highest score of an answer; re-ranked, its first result need not have it. */
-export const highest = (items) => Math.max(...items.map((item) => item.score));
+const isQuery = (item) => state.asked.some((query) => query.imageId === item.image_id);
+
+/** The highest score of an answer but for those of the query's own images; re-ranked, its first result need not have it. */
+export function highest(items, isOwn = isQuery) {
+  const others = items.filter((item) => !isOwn(item));
+  return Math.max(...(others.length > 0 ? others : items).map((item) => item.score));
+}
 
 function card(item, at, best, open, judge) {
   const select = () => (state.selected = at);
@@ -33,7 +38,7 @@ function card(item, at, best, open, judge) {
   const facts = el(
     "div",
     { class: "facts" },
-    el("p", { class: "rank" }, `#${item.rank}`, item.group_size > 1 && el("span", { class: "group", title: t("group.size", { n: item.group_size }) }, icon("tracks"), `×${item.group_size}`)),
+    el("p", { class: "rank" }, `#${item.rank}`, isQuery(item) && el("span", { class: "group own" }, t("query")), item.group_size > 1 && el("span", { class: "group", title: t("group.size", { n: item.group_size }) }, icon("tracks"), `×${item.group_size}`)),
     gauge(item.score, best),
     el("p", { class: "camera" }, light(item.modality), el("span", {}, item.camera_id)),
     el("p", { class: "clock", title: stamp(item.captured_at) }, time(item.captured_at), el("small", {}, date(item.captured_at))),
@@ -50,10 +55,10 @@ function described(item) {
   return verdict ? `${words}, ${t(`verdict.${verdict}`)}` : words;
 }
 
-/** A score as a number over a bar, which is full at the highest score of the answer: across the lights all lie far below 1. */
+/** A score as a number over a bar, which is full at `best`, the highest of the answer: across the lights all lie far below 1. */
 export function gauge(value, best) {
   const bar = el("span", { class: "gauge-bar" });
-  bar.style.width = `${best > 0 ? (100 * Math.max(0, value)) / best : 0}%`;
+  bar.style.width = `${best > 0 ? 100 * Math.max(0, Math.min(1, value / best)) : 0}%`;
   return el("div", { class: "gauge" }, el("strong", {}, score(value)), el("span", { class: "gauge-track", "aria-hidden": "true" }, bar));
 }
 

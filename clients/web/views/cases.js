@@ -79,7 +79,7 @@ async function record(searchId) {
       el("div", { class: "across" }, el("dt", {}, t("cases.query")), el("dd", {}, search.queries.map((one) => el("p", {}, light(one.modality), " ", el("code", {}, one.sha256 ?? one.image_id))))),
     ),
     el("div", { class: "view-head" }, el("p", { class: "hint" }, t("cases.read")), may("export") && exportLink([searchId])),
-    el("ol", { class: "grid" }, search.results.map((one) => result(one, highest(search.results)))),
+    el("ol", { class: "grid" }, search.results.map((one) => result(one, highest(search.results, () => false)))),
   ];
 }
 
