@@ -25,25 +25,29 @@ class CurrentEncoder:
         self._load = load
         self.spec = encoder.spec
         self.image_hw = encoder.image_hw
-        self.provider = _provider_of(encoder)
+        self.provider = provider_of(encoder)
 
     def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
         """Embed a batch by the encoder in use; see ``Encoder.encode``."""
         return self._current.encode(images, modality)
 
-    def reload(self) -> None:
-        """Open the encoder of the settings anew; what is being encoded is finished by the one before.
+    def opened_anew(self) -> Encoder:
+        """The encoder of the settings, to be taken.
 
         Raises:
-            EncoderMismatch: It is another than the gallery's; the one in use stays.
-            BundleInvalid: It cannot be opened; the one in use stays.
+            EncoderMismatch: It is another than the gallery's.
+            BundleInvalid: It cannot be opened.
         """
         fresh = self._load()
         check_spec(self.spec, fresh.spec)
-        self._current, self.provider = fresh, _provider_of(fresh)
+        return fresh
+
+    def take(self, fresh: Encoder) -> None:
+        """Use another from now on; what is being encoded is finished by the one before."""
+        self._current, self.provider = fresh, provider_of(fresh)
 
 
-def _provider_of(encoder: Encoder) -> str:
+def provider_of(encoder: Encoder) -> str:
     """What runs an encoder; one that was handed in need not say."""
     return getattr(encoder, "provider", "not told")
 
@@ -56,12 +60,12 @@ class Reload:
         self._audit = audit
 
     def run(self, caller: Caller) -> None:
-        """Open the encoder of the settings anew.
+        """Open the encoder of the settings anew; it is used once that is recorded.
 
         Raises:
-            PecaError: As of ``CurrentEncoder.reload``; or the audit log cannot be written.
+            PecaError: As of ``CurrentEncoder.opened_anew``; or the audit log cannot be written. The one in
+                use stays.
         """
-        self._encoder.reload()
-        self._audit.append(
-            Action.RELOAD, caller, encoder=self._encoder.spec.encoder, provider=self._encoder.provider
-        )
+        fresh = self._encoder.opened_anew()
+        self._audit.append(Action.RELOAD, caller, encoder=fresh.spec.encoder, provider=provider_of(fresh))
+        self._encoder.take(fresh)

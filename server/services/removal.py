@@ -1,5 +1,9 @@
 """Removing images, and saying so in the audit log."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
 from index.errors import InvalidInput
 from index.records import ANY, CameraSummary, Where
 from server.access import Caller
@@ -11,7 +15,7 @@ _CHUNK = 500
 
 
 class Removal:
-    """Removes images; the audit log has each before its answer leaves."""
+    """Removes images; the audit log has each before it is gone, so that no end of the server hides one."""
 
     def __init__(self, catalogue: Catalogue, audit: AuditLog) -> None:
         self._catalogue = catalogue
@@ -24,14 +28,14 @@ class Removal:
             ImageUnknown: There is none within the limits of the caller.
             StorageUnavailable: Its file or the audit log cannot be written.
         """
-        self._catalogue.remove(image_id, caller.holder)
-        self._audit.append(Action.DELETE, caller, image_id=image_id)
+        self._catalogue.get(image_id, caller.holder)
+        with self._recorded(caller, image_id=image_id):
+            self._catalogue.remove(image_id, caller.holder)
 
     def run_filter(self, where: Where, dry_run: bool, caller: Caller) -> tuple[int, list[CameraSummary]]:
         """Remove every image that passes a filter when this begins, or only count them.
 
-        Each part of a long removal stands in the audit log with its ids once it is done, so that what
-        was removed before a failure is known.
+        Each part of a long removal stands in the audit log with its ids before it begins.
 
         Args:
             where: The filter; at least one condition.
@@ -59,6 +63,16 @@ class Removal:
         removed = 0
         for start in range(0, len(image_ids), _CHUNK):
             part = image_ids[start : start + _CHUNK]
-            removed += self._catalogue.remove_all(part)
-            self._audit.append(Action.DELETE, caller, filters=filters_json(within), image_ids=part)
+            with self._recorded(caller, filters=filters_json(within), image_ids=part):
+                removed += self._catalogue.remove_all(part)
         return removed, cameras
+
+    @contextmanager
+    def _recorded(self, caller: Caller, **facts: str | Sequence[str] | dict[str, Any]) -> Iterator[None]:
+        """Record a removal and then let it be done; where it fails, a second record says so."""
+        self._audit.append(Action.DELETE, caller, **facts)
+        try:
+            yield
+        except Exception as error:
+            self._audit.append(Action.DELETE, caller, **facts, failed=type(error).__name__)
+            raise

@@ -1,11 +1,13 @@
 """GET /images page by page, and DELETE /images by a filter."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 from server_site import Site, about, picture
 
+from index.images import image_path
 from server.access import Role
 from server.settings import Settings
 
@@ -187,3 +189,33 @@ def test_a_long_removal_is_recorded_in_parts(
     assert [len(part) for part in removed] == [5, 5, 2]
     assert sorted(image_id for part in removed for image_id in part) == names(list(range(12)))
     assert twelve.http.get("/cameras").json()["items"] == []
+
+
+@pytest.mark.parametrize("query", ["/images/i04", "/images?camera_ids=cam1&dry_run=false"])
+def test_nothing_is_removed_that_could_not_be_recorded(
+    twelve: Site, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", refuse)
+        answer = twelve.http.delete(query)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:storage-unavailable")
+    assert len(next(pages(twelve))) == 12
+    assert twelve.http.get("/images/i04/thumbnail").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["/images/i04", "/images?camera_ids=cam1&dry_run=false"])
+def test_a_removal_that_failed_is_recorded_as_such(twelve: Site, settings: Settings, query: str) -> None:
+    file = image_path(settings.data_folder / "images", "i04")
+    file.unlink()
+    file.mkdir()  # which no unlinking removes
+    assert twelve.http.delete(query).status_code == 503
+    log = [json.loads(line) for line in (settings.data_folder / "audit.jsonl").read_text().splitlines()]
+    told = [
+        ("i04" in one.get("image_ids", [one.get("image_id")]), one.get("failed"))
+        for one in log
+        if one["action"] == "delete"
+    ]
+    assert told == [(True, None), (True, "StorageUnavailable")]
