@@ -248,6 +248,6 @@ async def _on_http_exception(request: Request, error: HTTPException) -> JSONResp
 
 
 async def _on_failure(_: Request, __: Exception) -> JSONResponse:
-    """Starlette raises the error again after this answer: the log has its trace, and the connection ends."""
+    """Starlette raises the error again after this answer: the log of requests has its trace."""
     problem = INTERNAL.problem("the server failed in a way that was not foreseen; see its log")
     return problem_response(problem, {"Connection": "close"})

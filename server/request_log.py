@@ -46,6 +46,9 @@ class RequestLog:
         with bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_named)
+            except Exception:
+                # Here and not by the server, whose line would not carry the id that the client was told.
+                _LOGGER.exception("request failed")
             finally:
                 _note(scope, status, time.perf_counter() - began)
 

@@ -49,6 +49,20 @@ class HeldEncoder(SlowEncoder):
         return super().encode(images, modality)
 
 
+FAILS = """
+import sys
+from exporter.runtime import GreyPixelEncoder
+from server.app import serve
+from server.settings import Settings
+
+class Failing(GreyPixelEncoder):
+    def encode(self, images, modality):
+        raise RuntimeError("the device is gone")
+
+serve(Settings(gallery="embedded:" + sys.argv[1], port=0), encoder=Failing())
+"""
+
+
 def metric(text: str, name: str) -> float:
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -274,3 +288,23 @@ def test_a_stop_finishes_what_was_accepted(launch: Callable[[], Process]) -> Non
     assert held >= len(acknowledged) > 0
     for image_id in acknowledged:
         assert restarted.http.get(f"/images/{image_id}/thumbnail").status_code == 200
+
+
+def test_the_trace_of_a_failure_carries_the_id_that_the_client_was_told(
+    launch: Callable[[], Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PECA_LOG_FORM", "json")
+    monkeypatch.setattr("server_site.SERVE", FAILS)
+    process = launch()
+    site = process.site(process.key or "")
+    answer = site.http.post(
+        "/search",
+        files={"image": picture(1)},
+        data={"query_modality": "visible"},
+        headers={"X-Request-ID": "told-7"},
+    )
+    assert answer.status_code == 500, answer.text
+    process.end()
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    traces = [line for line in lines if "exception" in line]
+    assert [line["request_id"] for line in traces] == ["told-7"]
