@@ -155,6 +155,9 @@ def test_a_lost_head_is_told(tmp_path: Path, content: bytes | None, word: str) -
     found = verify_log(tmp_path)
     assert found.broken is None
     assert f"the head file audit.head is {word}" in found.notes[0]
+    (tmp_path / "audit.jsonl").write_bytes(b"")
+    emptied = verify_log(tmp_path)
+    assert f"the head file audit.head is {word}" in emptied.notes[0]
 
 
 def test_a_torn_line_is_kept_in_a_record(tmp_path: Path) -> None:
