@@ -1,6 +1,6 @@
 """`peca keys`: who may ask a server, and for what; the commands work on its data folder."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,15 +128,19 @@ def _print_key(key: str, stored: "StoredKey") -> None:
 def _print_keys(keys: Sequence["StoredKey"]) -> None:
     from clients.tables import console
 
-    columns = ("name", "role", "state", "cameras", "a minute", "made (UTC)", "key id")
+    columns = ("name", "role", "state", "cameras", "galleries", "a minute", "made (UTC)", "key id")
     table = Table(*(Column(column, overflow="fold") for column in columns))
     for key in keys:
-        cameras = "all" if key.camera_ids is None else ", ".join(sorted(key.camera_ids))
         rate = "" if key.requests_per_minute is None else str(key.requests_per_minute)
-        cells = (key.name, key.role, _state(key), cameras, rate, _minute(key.created_at), key.key_id)
+        limits = (_named(key.camera_ids), _named(key.galleries))
+        cells = (key.name, key.role, _state(key), *limits, rate, _minute(key.created_at), key.key_id)
         # Text, since rich would read [..] in a name as mark-up.
         table.add_row(*map(Text, cells))
     console().print(table)
+
+
+def _named(limit: Collection[str] | None) -> str:
+    return "all" if limit is None else ", ".join(sorted(limit))
 
 
 def _state(key: "StoredKey") -> str:

@@ -118,7 +118,7 @@ def opened(
             rates=RateLimit(settings.max_requests_per_minute),
             sessions=sessions,
             sign_ins=SignInLimit(settings.sign_ins_per_minute),
-            sign_in=SignIn(sessions, audit),
+            sign_in=SignIn(sessions, audit, settings.gallery_name),
             watchlists=watchlists,
             events=events,
             audit=audit,

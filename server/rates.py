@@ -10,7 +10,7 @@ from index.wording import counted
 from server.access import Holder
 from server.errors import RateExceeded
 
-_MOST_ADDRESSES = 10_000
+_MOST_NAMES = 10_000
 
 
 class RateLimit:
@@ -65,7 +65,7 @@ class SignInLimit:
 
 
 class _Buckets:
-    """Tokens by name; a bucket that is full again is forgotten where there are too many."""
+    """Tokens by name; where there are too many names, the one that was used longest ago is forgotten."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -76,12 +76,12 @@ class _Buckets:
         """Take a token; 0 where there was one, else the whole seconds until there is one again."""
         now = self._clock()
         with self._lock:
-            if len(self._left) >= _MOST_ADDRESSES:
-                self._left = {name: kept for name, kept in self._left.items() if now - kept[1] < 60}
-            left, then = self._left.get(name, (float(per_minute), now))
+            left, then = self._left.pop(name, (float(per_minute), now))
             left = min(float(per_minute), left + (now - then) * per_minute / 60)
             enough = left >= 1
-            self._left[name] = (left - enough, now)
+            self._left[name] = (left - enough, now)  # behind all others
+            if len(self._left) > _MOST_NAMES:
+                del self._left[next(iter(self._left))]
         return 0 if enough else max(1, math.ceil((1 - left) * 60 / per_minute))
 
 

@@ -4,16 +4,23 @@ from datetime import UTC, datetime
 
 from server.access import Caller
 from server.audit import Action, AuditLog
-from server.errors import KeyRefused
+from server.errors import GalleryRefused, KeyRefused
 from server.sessions import Session, Sessions
 
 
 class SignIn:
-    """Opens and closes sessions; the audit log has each, and each attempt that failed."""
+    """Opens and closes sessions; the audit log has each, and each attempt that failed.
 
-    def __init__(self, sessions: Sessions, audit: AuditLog) -> None:
+    Args:
+        sessions: The open ones.
+        audit: Where each is recorded.
+        gallery: What this server's gallery is called.
+    """
+
+    def __init__(self, sessions: Sessions, audit: AuditLog, gallery: str) -> None:
         self._sessions = sessions
         self._audit = audit
+        self._gallery = gallery
 
     def open(self, key: str, address: str, old: str | None) -> tuple[str, Session]:
         """Begin a session with a key.
@@ -28,6 +35,7 @@ class SignIn:
 
         Raises:
             KeyRefused: The key is not one that the server takes.
+            GalleryRefused: It is for other galleries.
             StorageUnavailable: The audit log cannot be written; no session was opened.
         """
         began_at = datetime.now(UTC)
@@ -36,10 +44,14 @@ class SignIn:
         except KeyRefused:
             self._audit.append(Action.SESSION, change="refuse", address=address)
             raise
+        caller = Caller(session.holder, began_at)
         try:
-            self._audit.append(
-                Action.SESSION, Caller(session.holder, began_at), change="open", address=address
-            )
+            session.holder.check_gallery(self._gallery)
+            self._audit.append(Action.SESSION, caller, change="open", address=address)
+        except GalleryRefused:
+            self._sessions.close(token)
+            self._audit.append(Action.SESSION, caller, change="refuse", address=address)
+            raise
         except Exception:
             self._sessions.close(token)
             raise

@@ -142,3 +142,14 @@ def test_a_key_for_another_gallery_is_refused(start: Callable[..., Site]) -> Non
     assert answer.json()["type"] == "urn:peca:problem:gallery-refused"
     assert "'harbour'" in answer.json()["detail"]
     assert here["galleries"] == ["airport", "harbour"]
+
+
+def test_a_key_for_another_gallery_does_not_sign_in(start: Callable[..., Site], settings: Settings) -> None:
+    site = start(gallery_name="harbour")
+    there = make(site, "Eve", "operator", galleries=["airport"])
+    answer = httpx.post(f"{site.http.base_url}/session", json={"key": there["key"]})
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:peca:problem:gallery-refused")
+    assert "set-cookie" not in answer.headers
+    last = (settings.data_folder / "audit.jsonl").read_text().splitlines()[-1]
+    record = json.loads(last)
+    assert (record["action"], record["change"], record["key"]) == ("session", "refuse", "Eve")
