@@ -1,5 +1,7 @@
 """The application: parts, routes, limits and problems put together, and the server that runs it."""
 
+import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -41,7 +43,7 @@ from server.routes import (
     watchlists,
 )
 from server.routes.metrics import metrics_router
-from server.settings import Settings
+from server.settings import Settings, check_names
 from server.tls import check_certificate
 from server.web import web_router
 
@@ -64,6 +66,7 @@ ROUTERS = (
     health.router,
     health.open_router,
 )
+_LOGGER = logging.getLogger(__name__)
 _BACKLOG = 2048
 _SPARE_THREADS = 40
 
@@ -97,16 +100,17 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
         encoder: Used instead of the bundle of the settings.
 
     Raises:
-        PecaError: The installation is not sound, the address cannot be listened on, or a part cannot be
-            opened.
+        PecaError: The installation is not sound, the environment holds a setting that there is not, the
+            address cannot be listened on, or a part cannot be opened.
     """
+    check_names(os.environ)
     give_memory_back()
     check_installation()
     check_certificate(settings)
     configure_logs(settings.log_form, settings.log_level)
     # Before a key is made, whose one showing would be lost with a start that fails.
     with _listening(settings.host, settings.port) as listener, opened(settings, encoder) as parts:
-        _check_reach(settings.host, parts)
+        _check_reach(settings, parts)
         app = _build(settings, lambda: nullcontext(parts))
         share_processors()
         config = uvicorn.Config(
@@ -118,6 +122,8 @@ def serve(settings: Settings, *, encoder: Encoder | None = None) -> None:
             access_log=False,
             timeout_graceful_shutdown=settings.stop_grace_s,
             server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
         )
@@ -133,19 +139,26 @@ def _listening(host: str, port: int) -> socket:
         raise PecaError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another") from error
 
 
-def _check_reach(host: str, parts: Parts) -> None:
-    """Without a key that opens it, a server has no business beyond this machine.
+def _check_reach(settings: Settings, parts: Parts) -> None:
+    """Without a key that opens it, a server has no business beyond this machine; without TLS it is warned.
 
     Raises:
         PecaError: It would be reachable from elsewhere, and every key is revoked or expired.
     """
-    addresses = {str(entry[4][0]) for entry in getaddrinfo(host, None, type=SOCK_STREAM)}
-    if parts.keys.usable() or all(ip_address(address).is_loopback for address in addresses):
+    addresses = {str(entry[4][0]) for entry in getaddrinfo(settings.host, None, type=SOCK_STREAM)}
+    if all(ip_address(address).is_loopback for address in addresses):
         return
-    raise PecaError(
-        f"all API keys are revoked or expired, so listening on {host} is refused; make one first: "
-        "peca keys create NAME --role admin"
-    )
+    if not parts.keys.usable():
+        raise PecaError(
+            f"all API keys are revoked or expired, so listening on {settings.host} is refused; make one "
+            "first: peca keys create NAME --role admin"
+        )
+    if settings.tls_cert is None and not settings.trusted_proxies:
+        _LOGGER.warning(
+            "listening on %s without TLS: keys and pictures can be read on the way; set tls_cert and "
+            "tls_key, or name the proxy that ends TLS in trusted_proxies",
+            settings.host,
+        )
 
 
 def _build(settings: Settings, open_parts: Callable[[], AbstractContextManager[Parts]]) -> FastAPI:

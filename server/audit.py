@@ -61,6 +61,7 @@ class AuditLog:
         self._end = self._durable = -1
         self._turn = _Turn()
         self._link = Link(0, "")
+        self._refused: OSError | None = None
         try:
             make_folder(folder)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, PRIVATE)
@@ -93,9 +94,27 @@ class AuditLog:
                     self._write(told)
                     link, turn = self._link, self._turn
                 self._force(turn)
-                return link
         except OSError as error:
+            self._refused = error
             raise StorageUnavailable(f"the audit log {self.path} cannot be written: {error}") from error
+        self._refused = None
+        return link
+
+    def check(self) -> None:
+        """Pass where the last record was written; where it was not, try again with one that says so.
+
+        Raises:
+            StorageUnavailable: The log cannot be written, or its file is not the one that was opened.
+        """
+        if (refused := self._refused) is not None:
+            self.append(Action.RECOVERY, refused=str(refused))
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._file)):
+                return
+            reason = "another file took its place; start the server again"
+        except OSError as error:
+            reason = str(error)
+        raise StorageUnavailable(f"the audit log {self.path} cannot be written: {reason}")
 
     def head(self) -> Link:
         """Where the chain stands.

@@ -31,6 +31,7 @@
     ├── StreamsExceeded           as many event streams are open as the server takes
     ├── ImageFileMissing          the gallery knows the image, and its file is not in the store
     ├── EncoderBusy               more images wait for the encoder than allowed
+    ├── EncoderFails              the encoder fails on every batch
     ├── DeadlinePassed            a request took longer than it may
     ├── ClientLeft                a client closed its connection, so its work is dropped
     ├── ServerStopping            the server is about to end, or was not started
@@ -187,6 +188,10 @@ class ClientLeft(PecaError):
 
 class ServerStopping(PecaError):
     """The server takes no work: it is about to end, or was not started."""
+
+
+class EncoderFails(PecaError):
+    """The encoder fails on every batch."""
 
 
 class StorageUnavailable(PecaError):

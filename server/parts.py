@@ -124,7 +124,7 @@ def opened(
             audit=audit,
             catalogue=catalogue,
             encoding=encoding,
-            readiness=Readiness(settings, encoding, catalogue),
+            readiness=Readiness(settings, current, encoding, catalogue, keys, audit),
             search=search,
             ingest=ingest,
             removal=Removal(catalogue, audit),

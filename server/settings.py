@@ -1,11 +1,15 @@
 """What an operator can set: by argument, or by an environment variable ``PECA_`` + the name."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from index.errors import InvalidInput
 from index.gallery import Device
 from server.logs import LogForm, LogLevel
 
@@ -13,6 +17,17 @@ LARGEST_IMAGE_PIXELS = 80_000_000
 MOST_BATCH_IMAGES = 1000
 
 _EMBEDDED = "embedded:"
+_PREFIX = "PECA_"
+_OF_OTHERS = (
+    "PECA_URL",
+    "PECA_API_KEY",
+    "PECA_MILVUS_TOKEN",
+    "PECA_RAND_PERM",
+    "PECA_SHARED",
+    "PECA_SCREENSHOTS",
+)
+"""What the clients, the gallery and the checks of this project read of the environment."""
+_OF_TESTS = "PECA_TEST_"
 
 
 class Settings(BaseSettings):
@@ -51,13 +66,15 @@ class Settings(BaseSettings):
         session_idle_minutes: A browser's session that is not used for so long has ended.
         session_hours: No browser's session lives longer.
         sign_ins_per_minute: Most attempts to sign in of one address.
+        trusted_proxies: Addresses and networks, with commas between, whose word is taken for where a
+            request comes from and whether it came by TLS; nobody's where empty.
         max_watchlists: Most watchlists that stand at once.
         max_watchlist_days: No watchlist lives longer; also how long one lives that does not say.
         webhooks_allow_private: Webhooks may go to addresses that are not public, and over plain HTTP.
         webhook_attempts: How often a webhook is tried before it is given up, with growing pauses.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PECA_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     gallery: str = "embedded:peca-data"
     encoder: Path | None = None
@@ -89,6 +106,7 @@ class Settings(BaseSettings):
     session_idle_minutes: int = Field(default=30, ge=1, le=24 * 60)
     session_hours: int = Field(default=12, ge=1, le=24 * 31)
     sign_ins_per_minute: int = Field(default=10, ge=1)
+    trusted_proxies: str = ""
     max_watchlists: int = Field(default=1000, ge=0)
     max_watchlist_days: int = Field(default=90, ge=1, le=3660)
     webhooks_allow_private: bool = False
@@ -100,6 +118,25 @@ class Settings(BaseSettings):
             raise ValueError("tls_cert and tls_key are given together, or neither")
         return self
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, said: str) -> str:
+        names = [name.strip() for name in said.split(",") if name.strip()]
+        for name in names:
+            try:
+                ip_network(name)
+            except ValueError as error:
+                raise ValueError(
+                    f"expected addresses or networks such as 10.0.0.0/24, with commas between: {error}"
+                ) from error
+        return ",".join(names)
+
+    @property
+    def folders(self) -> set[Path]:
+        """Where this server writes: the data folder, and an embedded gallery's where that is another."""
+        gallery = self.gallery.removeprefix(_EMBEDDED)
+        return {self.data_folder, *([Path(gallery)] if gallery != self.gallery else ())}
+
     @property
     def data_folder(self) -> Path:
         """``data_dir``, else the folder of an embedded gallery, else ``peca-data``."""
@@ -108,3 +145,24 @@ class Settings(BaseSettings):
         if self.gallery.startswith(_EMBEDDED):
             return Path(self.gallery.removeprefix(_EMBEDDED))
         return Path("peca-data")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse variables of the environment that look like settings and are none: a typing error goes unseen.
+
+    Args:
+        names: Of the environment's variables.
+
+    Raises:
+        InvalidInput: There is such a one; the message names the setting that it resembles.
+    """
+    known = [_PREFIX + name.upper() for name in Settings.model_fields]
+    for name in sorted(names):
+        spelt = name.upper()
+        if not spelt.startswith(_PREFIX) or spelt.startswith(_OF_TESTS) or spelt in (*known, *_OF_OTHERS):
+            continue
+        nearest = get_close_matches(spelt, known, 1)
+        raise InvalidInput(
+            f"{name} is no setting of this server"
+            + (f"; did you mean {nearest[0]}?" if nearest else "; see docs/settings.md")
+        )

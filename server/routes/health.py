@@ -22,7 +22,7 @@ def healthz() -> Health:
 
 @open_router.get("/readyz", summary="Can it serve")
 def readyz(parts: OpenParts) -> Health:
-    """Answers ``ok`` while encoder and gallery work and the disk has room; needs no key."""
+    """Answers ``ok`` while encoder, gallery, keys, audit log and disks do their work; needs no key."""
     parts.readiness.check()
     return Health(status="ok")
 

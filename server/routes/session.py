@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Cookie, Request, Response
@@ -110,8 +111,11 @@ def sign_out(
 
 
 def address_of(request: Request) -> str:
-    """Where a request comes from, as the server or a proxy that it trusts sees it."""
-    return request.client.host if request.client is not None else "unknown"
+    """Where a request comes from, as the server or a proxy that it trusts sees it; only an address is one."""
+    try:
+        return str(ip_address(request.client.host if request.client is not None else ""))
+    except ValueError:
+        return "unknown"
 
 
 def _needed(token: str | None) -> str:

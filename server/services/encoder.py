@@ -10,6 +10,7 @@ from index.gallery import check_spec
 from index.space import Modality
 from server.access import Caller
 from server.audit import Action, AuditLog
+from server.errors import EncoderFails
 
 
 class CurrentEncoder:
@@ -26,10 +27,30 @@ class CurrentEncoder:
         self.spec = encoder.spec
         self.image_hw = encoder.image_hw
         self.provider = provider_of(encoder)
+        self._fails = False
 
     def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
         """Embed a batch by the encoder in use; see ``Encoder.encode``."""
-        return self._current.encode(images, modality)
+        try:
+            vectors = self._current.encode(images, modality)
+        except Exception:
+            self._fails = True
+            raise
+        self._fails = False
+        return vectors
+
+    def check(self) -> None:
+        """Pass where the last batch was encoded; where it was not, try again with a black image.
+
+        Raises:
+            EncoderFails: That failed too.
+        """
+        if not self._fails:
+            return
+        try:
+            self.encode(np.zeros((1, *self.image_hw, 3), np.uint8), [Modality.VISIBLE])
+        except Exception as error:
+            raise EncoderFails(f"the encoder fails on every batch: {error}") from error
 
     def opened_anew(self) -> Encoder:
         """The encoder of the settings, to be taken.

@@ -38,7 +38,9 @@ def test_the_dockerfile_builds_on_what_there_is() -> None:
 
 def test_the_image_is_not_root_is_watched_and_serves() -> None:
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE) == ["peca"]
-    assert "/readyz" in DOCKERFILE
+    assert re.search(
+        r"^HEALTHCHECK .* CMD \[\"python\", \"-m\", \"server.probe\"\]$", DOCKERFILE, re.MULTILINE
+    )
     command = re.search(r'^CMD \["peca", "(\w+)"\]$', DOCKERFILE, re.MULTILINE)
     assert command
     assert command[1] in typer.main.get_command(app).commands

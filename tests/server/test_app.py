@@ -9,13 +9,13 @@ import pytest
 from server_site import Site, picture, served
 
 from exporter.runtime import GreyPixelEncoder
-from index.errors import EncoderMismatch, GalleryUnavailable
+from index.errors import EncoderMismatch, GalleryUnavailable, InvalidInput
 from index.gallery import open_gallery
 from index.space import EmbeddingSpec
-from server.app import create_app
+from server.app import create_app, serve
 from server.errors import EncoderBusy
 from server.parts import opened
-from server.settings import Settings
+from server.settings import Settings, check_names
 
 
 def test_creating_opens_nothing(tmp_path: Path) -> None:
@@ -113,3 +113,23 @@ def test_an_application_that_was_not_started_says_so(settings: Settings) -> None
     for path in ("/readyz", "/cameras"):
         answer = asyncio.run(ask(path))
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:server-stopping")
+
+
+def test_a_variable_that_is_no_setting_ends_the_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PECA_REQUIRE_CSAE", "true")
+    with pytest.raises(InvalidInput, match=r"REQUIRE_CSAE is no setting.*mean PECA_REQUIRE_CASE"):
+        serve(settings, encoder=GreyPixelEncoder())
+    assert not settings.data_folder.exists()
+
+
+def test_variables_of_clients_and_tests_are_no_errors() -> None:
+    check_names(["PATH", "PECA_URL", "PECA_API_KEY", "PECA_MILVUS_TOKEN", "PECA_TEST_MILVUS", "peca_port"])
+
+
+@pytest.mark.parametrize("said", ["*", "proxy.example", "10.0.0.0/99", "10.0.0.1;10.0.0.2"])
+def test_proxies_are_named_by_address(said: str) -> None:
+    with pytest.raises(ValueError, match="expected addresses or networks"):
+        Settings(trusted_proxies=said)
+    assert Settings(trusted_proxies=" 10.0.0.0/24, ::1 ").trusted_proxies == "10.0.0.0/24,::1"

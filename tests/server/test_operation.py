@@ -2,10 +2,14 @@
 
 import json
 import logging
+import os
 import re
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -17,6 +21,9 @@ from exporter.runtime import GreyPixelEncoder
 from index.space import Modality
 from server.access import Role
 from server.batching import WORKERS
+from server.errors import StorageUnavailable
+from server.readiness import check_space
+from server.settings import Settings
 
 
 class SlowEncoder(GreyPixelEncoder):
@@ -308,3 +315,64 @@ def test_the_trace_of_a_failure_carries_the_id_that_the_client_was_told(
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
     traces = [line for line in lines if "exception" in line]
     assert [line["request_id"] for line in traces] == ["told-7"]
+
+
+class FailingEncoder(GreyPixelEncoder):
+    """Fails while it is told to."""
+
+    fails = False
+
+    def encode(self, images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+        if self.fails:
+            raise RuntimeError("the device is gone")
+        return super().encode(images, modality)
+
+
+def test_an_encoder_that_fails_is_told_until_it_works_again(start: Callable[..., Site]) -> None:
+    encoder = FailingEncoder()
+    site = start(encoder)
+    encoder.fails = True
+    assert site.search(picture(1)).status_code == 500
+    answer = site.http.get("/readyz")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:encoder-fails")
+    assert metric(site.http.get("/metrics").text, "peca_ready") == 0
+    encoder.fails = False
+    assert site.http.get("/readyz").status_code == 200
+
+
+def test_an_audit_log_that_refuses_is_told_until_it_takes_records_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", refuse)
+        assert site.search(picture(1)).status_code == 503
+        answer = site.http.get("/readyz")
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:storage-unavailable")
+    assert site.http.get("/readyz").status_code == 200
+    (record,) = site.http.get("/audit", params={"action": "recovery"}).json()["items"]
+    assert "Input/output error" in record["refused"]
+
+
+@pytest.mark.parametrize("name", ["audit.jsonl", "keys.json"])
+def test_a_file_that_is_gone_is_told(site: Site, settings: Settings, name: str) -> None:
+    (settings.data_folder / name).unlink()
+    answer = httpx.get(f"{site.http.base_url}/readyz")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:storage-unavailable")
+
+
+def test_the_disk_of_an_embedded_gallery_counts_too(tmp_path: Path) -> None:
+    """On a machine that has two disks: the fuller one is the gallery's, or the data folder's."""
+    shared = Path("/dev/shm")  # another file system than that of temporary files
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one file system only")
+    with tempfile.TemporaryDirectory(dir=shared) as other:
+        left = {folder: shutil.disk_usage(folder).free for folder in (tmp_path, Path(other))}
+        fuller, emptier = sorted(left, key=lambda folder: left[folder])
+        between = sum(left.values()) // 2
+        settings = Settings(gallery=f"embedded:{fuller}", data_dir=emptier, min_free_disk_bytes=between)
+        with pytest.raises(StorageUnavailable, match="found"):
+            check_space(settings)
+        check_space(settings.model_copy(update={"gallery": f"embedded:{emptier}"}))

@@ -15,8 +15,9 @@ from clients.cli import main
 from exporter.runtime import GreyPixelEncoder
 from index.errors import PecaError
 from server.access import Role
-from server.app import serve
+from server.app import _check_reach, serve
 from server.keyring import KeyRing
+from server.parts import opened
 from server.settings import Settings
 from server.verification import verify_log
 
@@ -194,3 +195,37 @@ def test_a_taken_port_is_told_before_a_key_is_made(tmp_path: Path) -> None:
         ):
             serve(settings, encoder=GreyPixelEncoder())
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("trusted", "seen"), [(None, "127.0.0.1"), ("127.0.0.1", "203.0.113.9")])
+def test_only_a_trusted_proxy_says_where_people_come_from(
+    launch: Callable[[], Process],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trusted: str | None,
+    seen: str,
+) -> None:
+    if trusted:
+        monkeypatch.setenv("PECA_TRUSTED_PROXIES", trusted)
+    process = launch()
+    for said in ("203.0.113.9", "<script>"):
+        headers = {"X-Forwarded-For": said, "X-Forwarded-Proto": "https"}
+        answer = httpx.post(f"{process.address}/session", json={"key": process.key}, headers=headers)
+        assert ("Secure" in answer.headers["set-cookie"]) == (trusted is not None)
+    lines = (tmp_path / "peca-data/audit.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    told = [one["address"] for one in records if one["action"] == "session"]
+    assert told == [seen, "unknown" if trusted else "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "warned"),
+    [("0.0.0.0", "", True), ("0.0.0.0", "10.0.0.1", False), ("127.0.0.1", "", False)],
+)
+def test_reach_beyond_this_machine_in_clear_is_warned_of(
+    settings: Settings, caplog: pytest.LogCaptureFixture, host: str, trusted: str, warned: bool
+) -> None:
+    reached = settings.model_copy(update={"host": host, "trusted_proxies": trusted})
+    with opened(settings, GreyPixelEncoder()) as parts:
+        _check_reach(reached, parts)
+    assert ("without TLS" in caplog.text) == warned

@@ -2,6 +2,8 @@
 
 import json
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from server_site import Process, Site, picture
+from server_site import REPOSITORY, Process, Site, picture
 
 from exporter.runtime import GreyPixelEncoder
 from index.errors import InvalidInput
@@ -276,3 +278,25 @@ def test_a_wrong_certificate_is_told_before_anything_is_opened(
 def test_a_certificate_without_its_key_is_refused() -> None:
     with pytest.raises(ValueError, match="tls_cert and tls_key are given together"):
         Settings(tls_cert=Path("cert.pem"))
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_probe_asks_the_server_of_its_settings(
+    certificate: dict[str, Path],
+    launch: Callable[..., Process],
+    monkeypatch: pytest.MonkeyPatch,
+    secure: bool,
+) -> None:
+    if secure:
+        monkeypatch.setenv("PECA_TLS_CERT", str(certificate["cert"]))
+        monkeypatch.setenv("PECA_TLS_KEY", str(certificate["key"]))
+    monkeypatch.setenv("PECA_MIN_FREE_DISK_BYTES", str(10**18))  # not ready, and healthy all the same
+    process = launch()
+    monkeypatch.setenv("PECA_HOST", "0.0.0.0")  # as in a container, whose probe asks itself
+    monkeypatch.setenv("PECA_PORT", process.address.rpartition(":")[2])
+    probe = [sys.executable, "-m", "server.probe"]
+    assert subprocess.run(probe, cwd=REPOSITORY, check=False).returncode == 0
+    process.end()
+    ended = subprocess.run(probe, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "127.0.0.1, port" in ended.stderr
