@@ -3,7 +3,8 @@
 import { button, el, icon, show } from "./dom.js";
 import { keep, kept } from "./kept.js";
 import { choose, current, LANGUAGES, t, tag } from "./language.js";
-import { follow, unfollow, unseen } from "./live.js";
+import { follow, signedIn, sound, unfollow, unseen } from "./live.js";
+import { failure, say } from "./parts.js";
 import { may, leave, resume, signIn, who } from "./session.js";
 import { bind, dialog, showHelp, unbind } from "./shortcuts.js";
 
@@ -17,9 +18,11 @@ const VIEWS = [
   ["keys", "keys", () => import("./views/keys.js")],
 ];
 const RETRY_MS = 3000;
+const USE_MS = 30_000;
 const root = document.getElementById("app");
 let leaveView = () => {};
 let signedInAs = null;
+let usedAt = Date.now();
 
 document.documentElement.dataset.theme = kept("theme") ?? "dark";
 
@@ -48,15 +51,20 @@ function rail() {
     { class: "rail", "aria-label": t("views") },
     el("a", { class: "mark", href: "#/search", "aria-label": "PECA" }, el("img", { src: "web/icon.svg", alt: "", width: 32, height: 32 })),
     links,
-    el("div", { class: "rail-end" }, languageSwitch(), button(t("lamp"), "lamp", switchLamp, { bare: true }), button(t("help.help"), "help", showHelp, { bare: true }), button(`${t("signout")}: ${who().name}`, "out", signOut, { bare: true })),
+    el("div", { class: "rail-end" }, el("p", { class: "who" }, who().name, el("small", {}, t(`role.${who().role}`))), languageSwitch(draw), button(t("lamp"), "lamp", switchLamp, { bare: true }), button(t("help.help"), "help", showHelp, { bare: true }), button(t("signout"), "out", signOut, { bare: true })),
   );
 }
 
-function languageSwitch() {
+function languageSwitch(redraw) {
   const other = current() === "en" ? "zh" : "en";
   const act = async () => {
-    await choose(other);
-    draw();
+    try {
+      await choose(other);
+    } catch {
+      say(t("problem.offline"), "error");
+      return;
+    }
+    redraw();
     document.getElementById("language").focus();
   };
   return el("button", { type: "button", id: "language", lang: other === "zh" ? "zh-CN" : "en", onclick: act, "aria-label": LANGUAGES[other] }, other === "zh" ? "中" : "EN");
@@ -99,13 +107,23 @@ async function openView() {
   // What scrolls as a whole must scroll by keyboard too.
   main.tabIndex = name === "search" ? -1 : 0;
   main.replaceChildren();
-  const view = await load();
-  if (main.isConnected && main.classList.contains(`view-${name}`)) leaveView = view.mount(main, argument) ?? (() => {});
+  const here = () => main.isConnected && main.classList.contains(`view-${name}`);
+  const waiting = setTimeout(() => here() && show(main, el("p", { class: "waiting", role: "status" }, t("loading"))), 250);
+  let view;
+  try {
+    view = await load();
+  } catch {
+    if (here()) show(main, failure({ words: t("problem.offline") }, openView));
+    return;
+  } finally {
+    clearTimeout(waiting);
+  }
+  if (here()) leaveView = view.mount(main, argument) ?? (() => {});
   tellUnseen();
 }
 
 function drawNothing() {
-  const words = el("p", {}, t("nothing-permitted", { role: who().role }));
+  const words = el("p", {}, t("nothing-permitted", { role: t(`role.${who().role}`) }));
   show(root, el("main", { class: "signin" }, el("h1", {}, "PECA"), words, button(t("signout"), "out", signOut)));
 }
 
@@ -135,7 +153,19 @@ function askToSignIn(ended) {
   leaveView = () => {};
   unfollow();
   document.querySelectorAll("dialog[open]").forEach((one) => one.close());
-  signIn(root, enterShell, ended);
+  const again = () => signIn(root, enterShell, ended ? t(may("watch") ? "signin.ended.watch" : "signin.ended") : "", languageSwitch(again));
+  again();
+  if (!ended) return;
+  // Who watches must see and hear it from across the room.
+  document.title = `⚠ ${t("signin.go")} · PECA`;
+  if (may("watch")) sound();
+}
+
+/** A page that is looked at and moved over is in use, though it asks for nothing. */
+function use() {
+  if (!document.getElementById("view") || Date.now() - usedAt < USE_MS) return;
+  usedAt = Date.now();
+  signedIn();
 }
 
 /** Says that the server cannot be reached, until it can. */
@@ -168,6 +198,8 @@ async function start() {
 
 window.addEventListener("hashchange", () => document.getElementById("view") && openView());
 window.addEventListener("peca-signed-out", () => document.getElementById("view") && askToSignIn(true));
+window.addEventListener("pointermove", use, { passive: true });
+window.addEventListener("keydown", use);
 window.addEventListener("peca-offline", waitForServer);
 window.addEventListener("peca-hit", tellUnseen);
 start();

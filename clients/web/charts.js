@@ -32,7 +32,7 @@ export function curves(lines, title, across) {
   ]);
 }
 
-/** Overlaid histograms: [{name, kind, counts}] over equal bins from `from` to `to`, each as a share of its own. */
+/** Overlaid histograms: [{name, kind, counts}] over equal bins from `from` to `to`, each as a share of its own; drawn where there are any. */
 export function histograms(series, from, to, title, across) {
   const shares = series.map((one) => {
     const total = Math.max(1, one.counts.reduce((sum, count) => sum + count, 0));
@@ -40,13 +40,16 @@ export function histograms(series, from, to, title, across) {
   });
   const most = Math.max(0.01, ...shares.flatMap((one) => one.shares));
   const bins = Math.max(...shares.map((one) => one.shares.length));
-  const x = (bin) => PAD.left + (bin / bins) * (W - PAD.left - PAD.right);
+  const filled = shares.flatMap((one) => one.shares.flatMap((share, bin) => (share > 0 ? [bin] : [])));
+  const first = filled.length ? Math.max(0, Math.min(...filled) - 1) : 0;
+  const end = filled.length ? Math.min(bins, Math.max(...filled) + 2) : bins;
+  const x = (bin) => PAD.left + ((bin - first) / (end - first)) * (W - PAD.left - PAD.right);
   const y = (share) => PAD.top + (1 - share / most) * (H - PAD.top - PAD.bottom);
   const outline = (one) => {
-    const steps = one.shares.map((share, bin) => `L${x(bin).toFixed(1)} ${y(share).toFixed(1)}L${x(bin + 1).toFixed(1)} ${y(share).toFixed(1)}`);
-    return svg("path", { class: `area ${one.kind}`, d: `M${x(0)} ${y(0)}${steps.join("")}L${x(bins)} ${y(0)}Z` });
+    const steps = one.shares.slice(first, end).map((share, at) => `L${x(first + at).toFixed(1)} ${y(share).toFixed(1)}L${x(first + at + 1).toFixed(1)} ${y(share).toFixed(1)}`);
+    return svg("path", { class: `area ${one.kind}`, d: `M${x(first)} ${y(0)}${steps.join("")}L${x(end)} ${y(0)}Z` });
   };
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => down(x(share * bins), (from + share * (to - from)).toFixed(1).replace("-", "−")));
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => first + share * (end - first)).map((bin) => down(x(bin), (from + (bin / bins) * (to - from)).toFixed(2).replace("-", "−")));
   return chart(title, series, across, [across_(y(0), "0"), across_(y(most), percent(most)), ticks, shares.map(outline)]);
 }
 

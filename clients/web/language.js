@@ -5,11 +5,11 @@ import { kept, keep } from "./kept.js";
 export const LANGUAGES = { en: "English", zh: "中文" };
 
 let language = kept("language") ?? (navigator.language.startsWith("zh") ? "zh" : "en");
-let words = await load();
+let words = await load(language);
 document.documentElement.lang = tag();
 
-async function load() {
-  return (await import(`./lang/${language}.js`)).default;
+async function load(name) {
+  return (await import(`./lang/${name}.js`)).default;
 }
 
 /** The language in use: `en` or `zh`. */
@@ -24,8 +24,8 @@ export function tag() {
 
 /** Use `next` from here on. */
 export async function choose(next) {
+  words = await load(next);
   language = next;
-  words = await load();
   keep("language", next);
   document.documentElement.lang = tag();
 }

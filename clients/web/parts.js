@@ -4,7 +4,10 @@ import { button, el, icon, show } from "./dom.js";
 import { t } from "./language.js";
 import { may } from "./session.js";
 
+const TRIES_AGAIN_MS = [2000, 8000];
 let numbered = 0;
+/** {place: the last load into it}. */
+const loads = new WeakMap();
 
 /** A labelled field around `control`. */
 export function field(label, control, hint) {
@@ -67,7 +70,11 @@ export function light(modality) {
 export function thumbnail(image, words) {
   if (!may("view")) return missing();
   const picture = el("img", { src: image.thumbnail_url, alt: words, loading: "lazy", decoding: "async", width: 80, height: 160 });
-  picture.addEventListener("error", () => picture.replaceWith(missing()), { once: true });
+  const waits = [...TRIES_AGAIN_MS];
+  picture.addEventListener("error", () => {
+    if (waits.length === 0) picture.replaceWith(missing());
+    else setTimeout(() => (picture.src = image.thumbnail_url), waits.shift());
+  });
   return picture;
 }
 
@@ -87,20 +94,34 @@ export function failure(problem, again) {
   return el("section", { class: "notice failed", role: "alert" }, el("h2", {}, problem.words ?? t("failed")), detail, retry && el("div", { class: "actions" }, retry));
 }
 
-/** Fills `place` with what `load` gives; waiting and failing are told there. */
+/** Fills `place` with what `load` gives, unless it is filled anew by then; waiting and failing are told there. */
 export async function loadInto(place, load) {
+  loads.set(place, load);
+  const overtaken = () => loads.get(place) !== load;
   place.setAttribute("aria-busy", "true");
   const waiting = setTimeout(() => place.childElementCount === 0 && show(place, el("p", { class: "waiting", role: "status" }, t("loading"))), 250);
   try {
     const found = await load();
-    if (place.isConnected) show(place, found);
+    if (place.isConnected && !overtaken()) show(place, found);
   } catch (problem) {
-    if (problem.name === "AbortError") return;
+    if (problem.name === "AbortError" || overtaken()) return;
     show(place, failure(problem, () => loadInto(show(place), load)));
   } finally {
     clearTimeout(waiting);
-    place.removeAttribute("aria-busy");
+    if (!overtaken()) place.removeAttribute("aria-busy");
   }
+}
+
+/** A button in whose place stands what `load` gives, which adds a page and gives the next such button. */
+export function further(load) {
+  const place = el("div", { class: "more-rows" });
+  const turn = async () => place.replaceWith((await load()) ?? "");
+  const go = button(t("more"), "plus", () => {
+    go.disabled = true;
+    loadInto(place, turn);
+  });
+  place.append(go);
+  return place;
 }
 
 /** Says something in passing at the foot of the page. */

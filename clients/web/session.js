@@ -36,9 +36,13 @@ export async function enter(key) {
   return session;
 }
 
-/** Signs out, here and on the server. */
+/** Signs out, here and on the server; a session that has ended is one signed out of. */
 export async function leave() {
-  await call("DELETE", "/session");
+  try {
+    await call("DELETE", "/session");
+  } catch (problem) {
+    if (problem.status !== 401) throw problem;
+  }
   take(null);
 }
 
@@ -48,8 +52,8 @@ function take(next) {
   useToken(next?.csrf_token);
 }
 
-/** The sign-in page; `done` is called with who came in. */
-export function signIn(root, done, ended) {
+/** The sign-in page; `done` is called with who came in, `notice` says why it is asked, `language` changes it. */
+export function signIn(root, done, notice, language) {
   // Only for programs that keep passwords.
   const user = el("input", { type: "text", autocomplete: "username", value: "peca", hidden: true });
   const field = el("input", {
@@ -60,7 +64,7 @@ export function signIn(root, done, ended) {
     required: true,
     placeholder: "peca_…",
   });
-  const error = el("p", { class: "error", role: "alert" }, ended ? t("signin.ended") : "");
+  const error = el("p", { class: "error", role: "alert" }, notice);
   const go = button(t("signin.go"), "right", null, { type: "submit", class: "primary" });
   const submit = async (event) => {
     event.preventDefault();
@@ -83,6 +87,7 @@ export function signIn(root, done, ended) {
       el("p", { class: "lead" }, t("signin.lead")),
       el("form", { onsubmit: submit }, user, el("label", { for: "key" }, t("signin.key")), field, go, error),
       el("p", { class: "hint" }, t("signin.hint")),
+      language,
     ),
   );
   field.focus();

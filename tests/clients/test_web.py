@@ -341,7 +341,7 @@ def test_the_audit_log_is_read_by_who_may_and_by_case(window: Window, site: WebS
 def test_a_machine_has_no_views(window: Window, site: WebSite) -> None:
     with window() as desk:
         desk.sign_in(site.new_key("gate camera", role="camera"))
-        assert "camera" in desk.page.inner_text("main")
+        assert "Camera" in desk.page.inner_text("main")
         assert desk.page.locator(".rail").count() == 0
 
 

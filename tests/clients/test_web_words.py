@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from server import problems
+from server.audit import Action
+from server.problems import HTTP_KINDS, KINDS, Kind
 from server.web import FOLDER
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,6 +68,21 @@ def test_both_languages_say_the_same_things() -> None:
         assert named == set(re.findall(r"\{(\w+)\}", chinese[key])), key
     same = {key for key in english if english[key] == chinese[key]}
     assert not same
+
+
+def test_every_problem_of_the_server_has_words_in_both_languages() -> None:
+    kinds = [*KINDS.values(), *HTTP_KINDS.values(), *vars(problems).values()]
+    slugs = {f"problem.{kind.slug}" for kind in kinds if isinstance(kind, Kind)}
+    assert len(slugs) > 40
+    assert not slugs - words("en").keys()
+    assert not slugs - words("zh").keys()
+
+
+def test_every_action_of_the_log_can_be_chosen_and_has_words() -> None:
+    text = (WEB / "views" / "audit.js").read_text(encoding="utf-8")
+    chosen = re.findall(r'"(\w+)"', re.findall(r"^const ACTIONS = \[(.*)\];$", text, re.MULTILINE)[0])
+    assert sorted(chosen) == sorted(Action)
+    assert {f"audit.is.{action}" for action in Action} <= words("en").keys()
 
 
 def test_every_word_that_the_page_uses_is_there_and_none_is_idle() -> None:

@@ -4,16 +4,16 @@ import { get } from "../api.js";
 import { button, el, show } from "../dom.js";
 import { instantOf, number, stamp } from "../format.js";
 import { has, t } from "../language.js";
-import { field, loadInto, notice, select } from "../parts.js";
+import { field, further, loadInto, notice, select } from "../parts.js";
 
-const ACTIONS = ["search", "verdict", "read", "delete", "watch", "session", "keys", "start", "recovery"];
+const ACTIONS = ["search", "verdict", "read", "delete", "watchlist", "hit", "session", "keys", "ingest", "reload", "start", "recovery"];
 const PLACED = ["action", "sequence", "key", "role", "case", "began_at", "ended_at", "previous_sha256", "sha256", "key_id"];
 const asked = { action: "", key: "", case: "", after: "", before: "" };
 
 /** Draws the view into `root`. */
 export function mount(root) {
   const rows = el("div", { class: "table-wrap" });
-  const load = () => loadInto(show(rows), () => page(rows));
+  const load = () => loadInto(show(rows), table);
   const text = (name) => field(t(`audit.${name}`), el("input", { type: "text", value: asked[name], onchange: (event) => ((asked[name] = event.target.value.trim()), load()) }));
   const instant = (name) => field(t(name), el("input", { type: "datetime-local", value: asked[name], onchange: (event) => ((asked[name] = event.target.value), load()) }));
   const actions = { "": t("all"), ...Object.fromEntries(ACTIONS.map((name) => [name, actionWords(name)])) };
@@ -29,24 +29,21 @@ export function mount(root) {
 
 const actionWords = (name) => (has(`audit.is.${name}`) ? t(`audit.is.${name}`) : name);
 
-async function page(rows, cursor) {
-  const answer = await get("/audit", { ...asked, after: instantOf(asked.after), before: instantOf(asked.before), limit: 50, cursor });
-  const head = document.getElementById("chain-head");
-  if (head) show(head, `${t("audit.head")} `, el("code", { title: answer.head.sha256 }, `${answer.head.sequence}:${answer.head.sha256.slice(0, 12)}…`), " ", copyButton(`${answer.head.sequence}:${answer.head.sha256}`));
-  if (answer.items.length === 0) return notice(t("audit.none"), t("audit.none.words"));
-  const body = el("tbody", {}, answer.items.map(row));
+async function table() {
+  const body = el("tbody");
+  const more = await page(body);
+  if (body.childElementCount === 0) return notice(t("audit.none"), t("audit.none.words"));
   const titles = ["sequence", "time", "action", "key", "case", "detail"].map((name) => el("th", { scope: "col" }, t(`audit.${name}`)));
-  const more = el("p", { class: "more-rows" }, answer.next_cursor && button(t("more"), "plus", () => further(rows, body, more, answer.next_cursor)));
   return [el("table", {}, el("caption", { class: "hidden" }, t("view.audit")), el("thead", {}, el("tr", {}, titles)), body), more];
 }
 
-async function further(rows, body, more, cursor) {
-  more.querySelector("button").disabled = true;
-  const holder = el("div");
-  await loadInto(holder, () => page(rows, cursor));
-  const [next] = holder.querySelectorAll("tbody");
-  if (next) body.append(...next.children);
-  more.replaceWith(holder.querySelector(".more-rows") ?? holder);
+/** Adds a page to `body`; gives what adds the next. */
+async function page(body, cursor) {
+  const answer = await get("/audit", { ...asked, after: instantOf(asked.after), before: instantOf(asked.before), limit: 50, cursor });
+  const head = document.getElementById("chain-head");
+  if (head) show(head, `${t("audit.head")} `, el("code", { title: answer.head.sha256 }, `${answer.head.sequence}:${answer.head.sha256.slice(0, 12)}…`), " ", copyButton(`${answer.head.sequence}:${answer.head.sha256}`));
+  body.append(...answer.items.map(row));
+  return answer.next_cursor && further(() => page(body, answer.next_cursor));
 }
 
 function row(record) {
@@ -57,7 +54,7 @@ function row(record) {
     el("td", { class: "number" }, record.sequence === undefined ? "–" : number(record.sequence)),
     el("td", { class: "when" }, stamp(record.ended_at ?? record.at)),
     el("td", {}, actionWords(record.action ?? "–")),
-    el("td", {}, record.key ?? "–", record.role && el("small", {}, ` ${record.role}`)),
+    el("td", {}, record.key ?? "–", record.role && el("small", {}, ` ${has(`role.${record.role}`) ? t(`role.${record.role}`) : record.role}`)),
     el("td", {}, record.case ?? "–"),
     el("td", {}, el("details", {}, el("summary", {}, brief(record)), el("pre", { tabindex: "0" }, JSON.stringify(Object.fromEntries(detail), null, 1)))),
   );
@@ -70,11 +67,30 @@ function brief(record) {
   return record.image_id ?? record.search_id ?? record.change ?? record.export ?? t("audit.detail");
 }
 
-/** A button that copies `text`, and says so. */
+/** A button that copies `text`, and says so; where the browser refuses, the text stands there to be copied by hand. */
 export function copyButton(text) {
   const made = button(t("copy"), null, async () => {
-    await navigator.clipboard.writeText(text);
-    made.querySelector("span").textContent = t("copied");
+    try {
+      // There is no clipboard for scripts but over https and on this machine.
+      if (navigator.clipboard) await navigator.clipboard.writeText(text);
+      else copySelected(text, made);
+      made.querySelector("span").textContent = t("copied");
+    } catch {
+      made.replaceWith(el("span", { class: "by-hand" }, byHand(text), t("copy.by-hand")));
+      document.querySelector(".by-hand textarea").select();
+    }
   }, { class: "quiet" });
   return made;
+}
+
+const byHand = (text) => el("textarea", { readonly: true, rows: 1, value: text, "aria-label": t("copy") });
+
+function copySelected(text, beside) {
+  const area = byHand(text);
+  beside.after(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (!done) throw new Error("the browser does not copy");
+  beside.focus();
 }

@@ -5,7 +5,7 @@ import { spark } from "../charts.js";
 import { button, el, show } from "../dom.js";
 import { ago, bytes, day, instantOf, number, stamp, time } from "../format.js";
 import { t } from "../language.js";
-import { byCamera, failure, field, light, loadInto, notice, say, select, thumbnail } from "../parts.js";
+import { byCamera, failure, field, further, light, loadInto, notice, say, select, thumbnail } from "../parts.js";
 import { may } from "../session.js";
 import { dialog } from "../shortcuts.js";
 import { look } from "./look.js";
@@ -20,7 +20,7 @@ export function mount(root) {
   const images = el("section", { "aria-label": t("thumbnails") });
   const sieve = el("div", { class: "sieve" });
   const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && images.querySelector(".more-rows button")?.click(), { rootMargin: "600px" });
-  const load = () => loadInto(show(images), () => page(images, watcher));
+  const load = () => loadInto(show(images), () => wall(watcher));
   const remove = may("remove") && button(t("gallery.delete"), "trash", () => erase(after), { class: "danger", id: "gallery-delete" });
   const after = () => {
     // What the fields chose is gone, and with it perhaps its camera.
@@ -99,28 +99,23 @@ function wanted() {
   return { ...asked, after: instantOf(asked.after), before: instantOf(asked.before) };
 }
 
-async function page(images, watcher, cursor) {
-  const answer = await get("/images", { ...wanted(), limit: PAGE, cursor });
-  if (answer.items.length === 0 && !cursor) return notice(t("gallery.none"), t("gallery.none.words"));
-  const list = el("ol", { class: "wall" }, answer.items.map(tile));
-  const more = el("p", { class: "more-rows" });
-  if (answer.next_cursor) {
-    const go = button(t("more"), "plus", () => further(list, more, watcher, images, answer.next_cursor));
-    more.append(go);
-    setTimeout(() => watcher.observe(more));
-  }
-  return [list, more];
+async function wall(watcher) {
+  const list = el("ol", { class: "wall" });
+  const more = await page(list, watcher);
+  return list.childElementCount === 0 ? notice(t("gallery.none"), t("gallery.none.words")) : [list, more];
 }
 
-async function further(list, more, watcher, images, cursor) {
-  watcher.unobserve(more);
-  more.querySelector("button").disabled = true;
-  const holder = el("div");
-  document.body.append(holder);
-  await loadInto(holder, () => page(images, watcher, cursor));
-  list.append(...(holder.querySelector(".wall")?.children ?? []));
-  more.replaceWith(holder.querySelector(".more-rows") ?? holder.firstChild);
-  holder.remove();
+/** Adds a page to `list`; gives what adds the next, once it is near. */
+async function page(list, watcher, cursor) {
+  const answer = await get("/images", { ...wanted(), limit: PAGE, cursor });
+  list.append(...answer.items.map(tile));
+  if (!answer.next_cursor) return null;
+  const more = further(() => {
+    watcher.unobserve(more);
+    return page(list, watcher, answer.next_cursor);
+  });
+  setTimeout(() => watcher.observe(more));
+  return more;
 }
 
 function tile(image) {

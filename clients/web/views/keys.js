@@ -54,28 +54,38 @@ async function create(load) {
   const expires = el("input", { type: "datetime-local" });
   const rate = el("input", { type: "number", min: 1, inputmode: "numeric" });
   const cameras = el("fieldset", {}, el("legend", {}, t("cameras")));
+  const others = el("input", { type: "text", autocomplete: "off" });
+  const warning = el("p", { class: "error", role: "status" });
+  const named = () => [...new Set([...wanted.camera_ids, ...others.value.split(",").map((one) => one.trim()).filter(Boolean)])];
+  const warn = () => (warning.textContent = wanted.role === "camera" && named().length === 0 ? t("keys.unlimited.warning") : "");
+  others.addEventListener("input", warn);
   const error = el("div");
   const roles = segments(t("keys.role"), ROLES.map((role) => [role, t(`role.${role}`)]), wanted.role, (role) => {
     wanted.role = role;
-    cameras.hidden = !LIMITED.includes(role);
+    limits.hidden = !LIMITED.includes(role);
+    warn();
   });
   roles.classList.add("four");
   const submit = async (event) => {
     event.preventDefault();
-    const limited = LIMITED.includes(wanted.role) && wanted.camera_ids.size > 0;
-    const json = { name: name.value.trim(), role: wanted.role, camera_ids: limited ? [...wanted.camera_ids] : null, expires_at: instantOf(expires.value) || null, requests_per_minute: Number(rate.value) || null };
+    go.disabled = true;
+    const limited = LIMITED.includes(wanted.role) && named().length > 0;
+    const json = { name: name.value.trim(), role: wanted.role, camera_ids: limited ? named() : null, expires_at: instantOf(expires.value) || null, requests_per_minute: Number(rate.value) || null };
     try {
       showOnce(await call("POST", "/keys", { json }), box);
       load();
     } catch (problem) {
       show(error, failure(problem));
+      go.disabled = false;
     }
   };
-  const fields = [field(t("keys.name"), name, t("keys.name.hint")), roles, cameras, el("div", { class: "pair" }, field(t("keys.expires"), expires), field(t("keys.per-minute"), rate))];
-  const box = dialog(t("keys.new"), el("form", { class: "form", onsubmit: submit }, fields, error, el("footer", {}, button(t("keys.make"), "keys", null, { type: "submit", class: "primary" }))));
+  const go = button(t("keys.make"), "keys", null, { type: "submit", class: "primary" });
+  const limits = el("div", { class: "form" }, cameras, field(t("keys.cameras.other"), others, t("keys.cameras.other.hint")), warning);
+  const fields = [field(t("keys.name"), name, t("keys.name.hint")), roles, limits, el("div", { class: "pair" }, field(t("keys.expires"), expires), field(t("keys.per-minute"), rate))];
+  const box = dialog(t("keys.new"), el("form", { class: "form", onsubmit: submit }, fields, error, el("footer", {}, go)));
   name.focus();
   try {
-    cameras.append(cameraChips(byCamera((await get("/cameras")).items), wanted.camera_ids));
+    cameras.append(cameraChips(byCamera((await get("/cameras")).items), wanted.camera_ids, warn));
   } catch (problem) {
     cameras.append(el("p", { class: "error" }, problem.words));
   }
@@ -92,8 +102,10 @@ function showOnce(made, before) {
 }
 
 function rotate(key, load) {
-  ask(t("keys.rotate.title", { name: key.name }), t("keys.rotate.words"), t("keys.rotate"), async () => {
-    showOnce(await call("POST", `/keys/${encodeURIComponent(key.key_id)}/rotate`, { json: {} }));
+  const overlap = el("input", { type: "number", min: 0, max: 8784, step: "any", value: 0, inputmode: "decimal" });
+  const words = [el("p", {}, t("keys.rotate.words")), field(t("keys.overlap"), overlap, t("keys.overlap.hint"))];
+  ask(t("keys.rotate.title", { name: key.name }), words, t("keys.rotate"), async () => {
+    showOnce(await call("POST", `/keys/${encodeURIComponent(key.key_id)}/rotate`, { json: { overlap_hours: Number(overlap.value) } }));
     load();
   });
 }
@@ -119,5 +131,5 @@ export function ask(title, words, act, work) {
       go.disabled = false;
     }
   }, { class: "danger" });
-  const box = dialog(title, el("p", {}, words), error, el("footer", {}, button(t("cancel"), null, () => box.close()), go));
+  const box = dialog(title, ...(Array.isArray(words) ? words : [el("p", {}, words)]), error, el("footer", {}, button(t("cancel"), null, () => box.close()), go));
 }

@@ -15,6 +15,8 @@ import { look } from "./look.js";
 const TYPES = "image/jpeg,image/png,image/webp,image/bmp,image/tiff";
 const DEFAULT_THRESHOLD = 0.6;
 const RARE = 0.001;
+const MOST_SHOWN = 100;
+const MOST_OF_EACH = 30;
 let looked = null;
 /** {watchlist_id: its first query image}. */
 const sought = new Map();
@@ -106,10 +108,21 @@ function end(item, load) {
   });
 }
 
-/** All that came while the page was open, or all hits of the chosen watchlist. */
+/** The newest hits of all watchlists, those of the night before too, or all of the chosen one. */
 function drawFeed(feed) {
   const list = (items) => [el("h2", {}, t("watch.hits")), items.length === 0 ? notice(t("watch.quiet"), t("watch.quiet.words")) : el("ol", { class: "hits" }, items.map(hitCard))];
-  loadInto(show(feed), async () => list(looked === null ? hits : (await get(`/watchlists/${encodeURIComponent(looked)}/hits`, { limit: 100 })).items));
+  loadInto(show(feed), async () => list(looked === null ? await newest() : await hitsOf(looked, MOST_SHOWN)));
+}
+
+async function hitsOf(id, limit) {
+  return (await get(`/watchlists/${encodeURIComponent(id)}/hits`, { limit })).items;
+}
+
+async function newest() {
+  const seen = (await get("/watchlists")).items.filter((item) => item.hits > 0);
+  const stored = await Promise.all(seen.map((item) => hitsOf(item.watchlist_id, MOST_OF_EACH)));
+  const byId = new Map([...stored.flat(), ...hits].map((hit) => [hit.event_id, hit]));
+  return [...byId.values()].sort((one, two) => two.event_id - one.event_id).slice(0, MOST_SHOWN);
 }
 
 function count(lists, hit) {
@@ -150,14 +163,16 @@ async function create(load) {
   const expires = el("input", { type: "datetime-local" });
   const hook = el("input", { type: "url", autocomplete: "off", placeholder: "https://" });
   const told = el("output", {}, score(DEFAULT_THRESHOLD));
-  const threshold = el("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: DEFAULT_THRESHOLD, oninput: () => (told.textContent = score(Number(threshold.value))) });
+  let chosen = false;
+  const threshold = el("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: DEFAULT_THRESHOLD, oninput: () => ((chosen = true), (told.textContent = score(Number(threshold.value)))) });
   const thresholdField = field(t("threshold"), threshold, t("watch.threshold.hint"));
   thresholdField.querySelector("label").append(told);
-  suggest(thresholdField.querySelector("small"), (value) => ((threshold.value = value), (told.textContent = score(value))));
+  suggest(thresholdField.querySelector("small"), (value) => !chosen && ((threshold.value = value), (told.textContent = score(value))));
   const cameras = el("fieldset", {}, el("legend", {}, t("cameras")));
   const error = el("div");
   const submit = async (event) => {
     event.preventDefault();
+    go.disabled = true;
     const form = new FormData();
     const add = (field_, value) => value !== "" && form.append(field_, value);
     [...images.files].forEach((file) => form.append("image", file));
@@ -172,8 +187,10 @@ async function create(load) {
       load();
     } catch (problem) {
       show(error, failure(problem));
+      go.disabled = false;
     }
   };
+  const go = button(t("watch.make"), "watch", null, { type: "submit", class: "primary" });
   const lights = segments(t("query.light"), [["auto", t("auto"), "auto"], ["visible", t("visible"), "sun"], ["infrared", t("infrared"), "moon"]], "auto", (value) => (wanted.modality = value));
   const box = dialog(
     t("watch.new"),
@@ -187,7 +204,7 @@ async function create(load) {
       cameras,
       el("div", { class: "pair" }, field(t("keys.expires"), expires), field(t("watch.webhook"), hook)),
       error,
-      el("footer", {}, button(t("watch.make"), "watch", null, { type: "submit", class: "primary" })),
+      el("footer", {}, go),
     ),
   );
   try {

@@ -1,0 +1,283 @@
+"""A desk that is used for a whole night: what it must not lose, and what it must say, in a real browser."""
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from web_site import Desk, WebSite
+
+# A busy machine takes its time; the waits within are the limit.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+Window = Callable[..., AbstractContextManager[Desk]]
+
+
+def forgive(desk: Desk) -> None:
+    """The browser's own lines on requests that were refused."""
+    desk.wrong[:] = [said for said in desk.wrong if not said.startswith("Failed to load resource")]
+
+
+def revoke(site: WebSite, name: str) -> None:
+    """Refuse the key of ``name`` from now on."""
+    (key,) = [one for one in site.call("GET", "/keys")["items"] if one["name"] == name]
+    site.call("DELETE", f"/keys/{key['key_id']}")
+
+
+def watch_for_all(site: WebSite, name: str) -> str:
+    """A watchlist that everything is a hit of; its id."""
+    picture = site.picture().read_bytes()
+    made = site.call(
+        "POST",
+        "/watchlists",
+        files=[("image", ("a.jpg", picture))],
+        data={"name": name, "threshold": "0", "query_modality": "visible"},
+    )
+    return str(made["watchlist_id"])
+
+
+def test_a_watch_whose_session_ended_says_so(window: Window, site: WebSite) -> None:
+    with window() as desk:
+        desk.sign_in(site.new_key("Nora"))
+        desk.go("watch")
+        desk.page.wait_for_selector("#stream.live")
+        revoke(site, "Nora")
+        desk.page.wait_for_selector(".signin [role=alert]:has-text('no hits are shown')")
+        assert desk.page.title().startswith("⚠")
+        desk.page.click("#language")
+        desk.page.wait_for_selector(".signin [role=alert]:has-text('重新登录')")
+        forgive(desk)
+
+
+def test_a_stream_that_was_refused_is_opened_again(window: Window, site: WebSite) -> None:
+    refused: list[str] = []
+
+    def refuse(route: Any) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=503, body="a proxy is starting")
+
+    with window() as desk:
+        desk.page.route("**/events*", refuse)
+        desk.sign_in()
+        desk.go("watch")
+        desk.page.wait_for_selector("#stream.waiting")
+        desk.page.wait_for_timeout(1500)
+        assert refused
+        desk.page.unroute("**/events*")
+        desk.page.wait_for_selector("#stream.live")
+        forgive(desk)
+
+
+def test_signing_out_of_a_session_that_has_ended_is_done(window: Window, site: WebSite) -> None:
+    with window() as desk:
+        desk.sign_in(site.new_key("Oscar"))
+        revoke(site, "Oscar")
+        desk.page.click(".rail-end .icon-out")
+        desk.page.wait_for_selector("#key")
+        assert desk.page.locator("dialog").count() == 0
+        forgive(desk)
+
+
+def test_all_records_of_the_log_can_be_read(window: Window, site: WebSite) -> None:
+    for _ in range(60):
+        site.call("GET", "/audit?limit=1")
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.go("audit")
+        assert page.locator("tbody tr").count() == 50
+        page.click(".more-rows button")
+        page.wait_for_function("() => document.querySelectorAll('tbody tr').length > 60")
+        numbers = [int(re.sub(r"\D", "", told)) for told in desk.texts("tbody td:first-child")]
+        assert numbers == sorted(set(numbers), reverse=True)
+
+
+def test_a_further_page_of_the_gallery_that_failed_can_be_had_again(window: Window, site: WebSite) -> None:
+    for at in range(70):
+        site.ingest(site.picture("infrared", at % 6), camera_id="attic", image_id=f"attic-{at}")
+    try:
+        with window() as desk:
+            page = desk.page
+            desk.sign_in()
+            page.route("**/images?*cursor=*", lambda route: route.abort())
+            desk.go("galleries")
+            page.select_option(".sieve select >> nth=0", "attic")
+            page.locator(".more-rows").last.scroll_into_view_if_needed()
+            page.wait_for_selector(".more-rows .failed")
+            page.unroute("**/images?*cursor=*")
+            page.click(".more-rows .failed button")
+            page.wait_for_function("() => document.querySelectorAll('.wall li').length === 70")
+            forgive(desk)
+    finally:
+        site.call("DELETE", "/images?camera_ids=attic&dry_run=false")
+
+
+def test_a_form_is_not_lost_by_a_click_beside_it(window: Window, site: WebSite) -> None:
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.go("keys")
+        page.click("#key-new")
+        page.fill("dialog input[type=text] >> nth=0", "Peter")
+        page.mouse.click(5, 5)
+        assert page.input_value("dialog input[type=text] >> nth=0") == "Peter"
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="detached")
+        page.click(".rail-end .icon-help")
+        inside = page.locator("dialog").bounding_box()
+        page.mouse.click(inside["x"] + 6, inside["y"] + 6)
+        page.mouse.move(inside["x"] + 40, inside["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(5, 5)
+        page.mouse.up()
+        assert page.locator("dialog[open]").count() == 1
+        page.mouse.click(5, 5)
+        page.wait_for_selector("dialog", state="detached")
+
+
+def test_a_key_for_a_camera_that_sent_nothing_yet_is_limited_and_copied(
+    window: Window, site: WebSite
+) -> None:
+    with window() as desk:
+        page = desk.page
+        # As over plain http, where scripts have no clipboard.
+        page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        desk.sign_in()
+        desk.go("keys")
+        page.click("#key-new")
+        page.fill("dialog input[type=text] >> nth=0", "roof camera")
+        page.click("dialog .segments label:has-text('Camera')")
+        page.wait_for_selector("dialog .error:has-text('as any camera')")
+        page.fill("dialog input[type=text] >> nth=1", "roof-1, roof-2")
+        assert page.locator("dialog .error:has-text('as any camera')").count() == 0
+        page.click("dialog button[type=submit]")
+        key = page.inner_text("#new-key")
+        page.click(".secret button")
+        page.wait_for_selector(".secret button:has-text('Copied')")
+        page.keyboard.press("Escape")
+        page.click("#key-new")
+        page.focus("dialog input[type=text] >> nth=0")
+        page.keyboard.press("Control+v")
+        assert page.input_value("dialog input[type=text] >> nth=0") == key
+        page.keyboard.press("Escape")
+
+        page.click("tr:has-text('roof camera') button:has-text('Replace')")
+        page.fill("dialog input[type=number]", "2")
+        page.click("dialog footer .danger")
+        page.wait_for_selector("#new-key")
+    mine = [one for one in site.call("GET", "/keys")["items"] if one["name"] == "roof camera"]
+    assert [one["camera_ids"] for one in mine] == [["roof-1", "roof-2"]] * 2
+    assert sorted(one["expires_at"] is None for one in mine) == [False, True]
+    assert all(one["revoked_at"] is None for one in mine)
+
+
+def test_single_keys_can_be_turned_off(window: Window) -> None:
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        page.keyboard.press("?")
+        page.uncheck("#single-keys")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="detached")
+        page.reload()
+        page.wait_for_selector("#search-go")
+        page.keyboard.press("3")
+        page.keyboard.press("?")
+        page.wait_for_timeout(300)
+        assert page.locator(".view-search").count() == 1
+        assert page.locator("dialog").count() == 0
+        page.click(".rail-end .icon-help")
+        page.check("#single-keys")
+        page.keyboard.press("Escape")
+        page.keyboard.press("3")
+        page.wait_for_selector(".view-galleries")
+
+
+def test_a_slow_answer_does_not_replace_a_newer_one(window: Window, site: WebSite) -> None:
+    held: list[Any] = []
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.go("galleries")
+        page.route("**/images?*camera_ids=cam1*", lambda route: held.append(route))
+        page.select_option(".sieve select >> nth=0", "cam1")
+        page.wait_for_timeout(100)
+        page.select_option(".sieve select >> nth=0", "cam2")
+        page.wait_for_selector(".wall .camera:has-text('cam2')")
+        with page.expect_response("**/images?*camera_ids=cam1*"):
+            held[0].continue_()
+        page.wait_for_timeout(300)
+        assert {told.split()[-1] for told in desk.texts(".wall .camera")} == {"cam2"}
+
+
+def test_a_watchlist_is_made_once_with_the_threshold_that_was_chosen(window: Window, site: WebSite) -> None:
+    held: list[Any] = []
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.go("watch")
+        page.route("**/quality", lambda route: held.append(route))
+        page.click("#watch-new")
+        page.set_input_files("dialog input[type=file]", str(site.picture()))
+        page.fill("dialog input[type=text] >> nth=0", "Quentin")
+        page.focus("dialog input[type=range]")
+        page.keyboard.press("Home")
+        with page.expect_response("**/quality"):
+            held[0].continue_()
+        page.wait_for_function("() => document.querySelector('dialog small').textContent.includes('1,000')")
+        assert page.input_value("dialog input[type=range]") == "0"
+        page.evaluate(
+            "() => { const go = document.querySelector('dialog [type=submit]'); go.click(); go.click() }"
+        )
+        page.wait_for_selector(".watchlist:has-text('Quentin')")
+        desk.settle()
+    made = [one for one in site.call("GET", "/watchlists")["items"] if one["name"] == "Quentin"]
+    for one in made:
+        site.call("DELETE", f"/watchlists/{one['watchlist_id']}")
+    assert [one["threshold"] for one in made] == [0]
+
+
+def test_hits_that_came_overnight_are_shown(window: Window, site: WebSite) -> None:
+    made = watch_for_all(site, "Rosa")
+    site.ingest(site.picture("infrared"), image_id="overnight")
+    try:
+        with window() as desk:
+            desk.sign_in()
+            desk.go("watch")
+            desk.page.wait_for_selector(".hit:has-text('Rosa')")
+            assert len(desk.texts(".hit")) == 1
+    finally:
+        site.call("DELETE", f"/watchlists/{made}")
+        site.call("DELETE", "/images/overnight")
+
+
+def test_still_pages_stay_still(window: Window) -> None:
+    with window() as desk:
+        desk.sign_in()
+        desk.page.emulate_media(reduced_motion="reduce")
+        moving = desk.page.evaluate(
+            """() => {
+              const bar = document.createElement("div");
+              bar.className = "waiting-answer";
+              bar.append(document.createElement("div"));
+              bar.firstChild.className = "bar";
+              document.body.append(bar);
+              const told = getComputedStyle(bar.firstChild).animationName;
+              bar.remove();
+              return told;
+            }"""
+        )
+        assert moving == "none"
+
+
+def test_a_view_that_did_not_come_is_asked_for_again(window: Window) -> None:
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        page.route("**/views/quality.js", lambda route: route.abort())
+        page.click('.rail a[data-view="quality"]')
+        page.wait_for_selector("#view .failed")
+        page.unroute("**/views/quality.js")
+        page.click("#view .failed button")
+        page.wait_for_selector(".view-quality .chart")
+        forgive(desk)
