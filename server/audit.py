@@ -30,6 +30,7 @@ class Action(StrEnum):
     START = "start"
     SEARCH = "search"
     VERDICT = "verdict"
+    INGEST = "ingest"
     DELETE = "delete"
     RELOAD = "reload"
     READ = "read"

@@ -92,9 +92,9 @@ def opened(
         catalogue = Catalogue(gallery, images or ImageStore(folder / FOLDER_NAME), watching)
         trail = stack.enter_context(closing(AuditTrail(folder, audit.durable_end)))
         encoding = stack.enter_context(closing(EncodingQueue(current, settings.max_waiting_images)))
-        ingest = stack.enter_context(closing(Ingest(catalogue, encoding, settings)))
+        ingest = stack.enter_context(closing(Ingest(catalogue, encoding, audit, settings)))
         search = Search(catalogue, encoding, audit, settings, current.spec.encoder)
-        review = Review(audit, trail)
+        review = Review(audit, trail, settings)
         audit.append(
             Action.START,
             gallery=shown_address(settings.gallery),

@@ -47,7 +47,8 @@ class Settings(BaseSettings):
         max_batch_images: Most images of one ``POST /images``.
         max_search_limit: Most results of one search.
         max_waiting_images: Most images that wait for the encoder, of searches and of ingests each.
-        require_case: Refuse a search that names no case or no reason.
+        require_case: Refuse a search, a watchlist or a list of people or tracks that names no case or no
+            reason.
         max_requests_per_minute: Most requests a minute of a key without a limit of its own; ``None`` for
             no limit.
         gallery_name: What this server's gallery is called; a key may be limited to galleries by name.

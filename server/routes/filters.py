@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from index.errors import InvalidInput
 from index.records import ImageRecord, Where
 from index.space import Modality
-from server.schemas import Instant
+from server.schemas import BLANK_IS_ABSENT, Instant, Label, Note
 
 _SEVERAL = "Repeat the parameter or put commas between."
+_REQUIRED = "Needed with `person_ids` or `track_ids` where the setting `require_case` is on."
 _LISTS = ("camera_ids", "exclude_camera_ids", "person_ids", "track_ids")
 
 
@@ -47,6 +48,8 @@ class ImageFilter(BaseModel):
 class ImagePage(ImageFilter):
     """Which images, and which part of them."""
 
+    case: Annotated[Label | None, BLANK_IS_ABSENT] = Field(None, description=f"The case. {_REQUIRED}")
+    reason: Annotated[Note | None, BLANK_IS_ABSENT] = Field(None, description=f"Why. {_REQUIRED}")
     limit: int = Field(100, ge=1, le=500, description="Most images.")
     cursor: str | None = Field(None, max_length=1000, description="The `next_cursor` of the page before.")
 

@@ -70,7 +70,7 @@ def add_images(
     of which every file was refused is answered with the problem of the first, and all ``items``.
     """
     uploads = [Upload(image.filename or "", image.file.read()) for image in images]
-    outcomes = parts.ingest.run(uploads, metadata, caller.holder)
+    outcomes = parts.ingest.run(uploads, metadata, caller)
     items = [_ingested(outcome) for outcome in outcomes]
     if all(item.status is Status.REFUSED for item in items):
         return _all_refused(items)
@@ -81,8 +81,13 @@ def add_images(
 
 @router.get("/images", summary="List images", dependencies=[ONCE], openapi_extra=needs(Permission.VIEW))
 def list_images(parts: OpenParts, caller: TheCaller, page: ThePage) -> ImagesAnswer:
-    """Images, newest first; adding and removing between two pages repeats and skips no other image."""
+    """Images, newest first; adding and removing between two pages repeats and skips no other image.
+
+    A list that names people or tracks finds a person as a search does: it is recorded before it is shown.
+    """
     where = parts.catalogue.narrowed(page.where(), caller.holder)
+    if page.person_ids or page.track_ids:
+        parts.review.listing(where, page.case, page.reason, caller)
     found = parts.catalogue.page(where, page.limit + 1, read_cursor(page.cursor))
     shown = found[: page.limit]
     return ImagesAnswer(

@@ -80,8 +80,9 @@ class KeysAnswer(BaseModel):
 
 
 @router.get("/keys", summary="List the API keys", openapi_extra=needs(Permission.KEYS))
-def list_keys(parts: OpenParts) -> KeysAnswer:
-    """Every key ever made here; a key itself is never kept and cannot be shown."""
+def list_keys(parts: OpenParts, caller: TheCaller) -> KeysAnswer:
+    """Every key ever made here; a key itself is never kept and cannot be shown. The reading is recorded."""
+    parts.review.keys(caller)
     stored = sorted(parts.keys.keys, key=lambda key: key.created_at)
     return KeysAnswer(items=[Key.of(key) for key in stored])
 

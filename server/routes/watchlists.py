@@ -199,7 +199,7 @@ def list_watchlists(parts: OpenParts, caller: TheCaller) -> WatchlistsAnswer:
 @router.get("/watchlists/{watchlist_id}", summary="Read a watchlist", openapi_extra=needs(Permission.WATCH))
 def read_watchlist(parts: OpenParts, caller: TheCaller, watchlist_id: str) -> Watchlist:
     """What is watched for, and how many hits there are."""
-    stored = parts.watchlists.get(watchlist_id, caller)
+    stored = parts.watchlists.view(watchlist_id, caller)
     return Watchlist.of(stored, parts.watchlists.counts().get(watchlist_id, {}), parts.watchlists.encoder)
 
 

@@ -15,7 +15,8 @@ from exporter.preprocess import load_image
 from index.errors import PecaError
 from index.records import ImageRecord
 from index.wording import counted
-from server.access import Holder
+from server.access import Caller
+from server.audit import Action, AuditLog
 from server.batching import MAX_BATCH, EncodingQueue, Lane, result_of
 from server.clean_copy import clean_copy
 from server.errors import BatchTooLarge, ImageConflict, MetadataMismatch
@@ -92,10 +93,13 @@ class _Batch:
 
 
 class Ingest:
-    """Takes batches of image files into the catalogue."""
+    """Takes batches of image files into the catalogue; the audit log has whose key brought which."""
 
-    def __init__(self, catalogue: Catalogue, encoding: EncodingQueue, settings: Settings) -> None:
+    def __init__(
+        self, catalogue: Catalogue, encoding: EncodingQueue, audit: AuditLog, settings: Settings
+    ) -> None:
         self._catalogue = catalogue
+        self._audit = audit
         self._encoding = encoding
         self._settings = settings
         self._decoding = ThreadPoolExecutor(
@@ -103,7 +107,7 @@ class Ingest:
         )
 
     def run(
-        self, uploads: Sequence[Upload], metadata: Sequence[ImageMetadata], holder: Holder
+        self, uploads: Sequence[Upload], metadata: Sequence[ImageMetadata], caller: Caller
     ) -> list[Outcome]:
         """Take a batch; what is reported stored survives a power cut. Taking it again adds nothing.
 
@@ -116,11 +120,11 @@ class Ingest:
         Raises:
             MetadataMismatch: The metadata do not describe exactly these files; nothing is taken.
             BatchTooLarge: There are too many files; nothing is taken.
-            CameraRefused: ``holder`` may not add images of one of the cameras; nothing is taken.
+            CameraRefused: The caller's key may not add images of one of the cameras; nothing is taken.
             EncoderBusy: Too many images wait; nothing is taken.
             DeadlinePassed: The request's time is over; nothing is taken.
             ClientLeft: Nobody waits for the answer; nothing is taken.
-            StorageUnavailable: The disk is nearly full; nothing is taken.
+            StorageUnavailable: The disk is nearly full, or the audit log cannot be written; nothing is taken.
             PecaError: The catalogue cannot be written.
         """
         if len(uploads) > self._settings.max_batch_images:
@@ -129,11 +133,11 @@ class Ingest:
                 "send fewer"
             )
         described = match(uploads, metadata)
-        holder.check_cameras({said.camera_id for said in described})
+        caller.holder.check_cameras({said.camera_id for said in described})
         check_space(self._settings)
         with self._encoding.admitted(len(uploads), Lane.INGEST):
             prepared, batch = self._decode(uploads, described)
-            statuses = self._store(batch)
+            statuses = self._store(batch, caller)
         outcomes = [
             one
             if isinstance(one, Outcome)
@@ -187,15 +191,20 @@ class Ingest:
             return Outcome(upload.filename, said.image_id, Status.REFUSED, refusal)
         return _Fresh(upload, record, pixels, kept)
 
-    def _store(self, batch: _Batch) -> dict[_Fresh, Status]:
-        """Store files once they are encoded; waits for all of them."""
+    def _store(self, batch: _Batch, caller: Caller) -> dict[_Fresh, Status]:
+        """Record and store files once they are encoded; waits for all of them."""
         if not batch.files:
             return {}
         vectors = np.concatenate([result_of(done) for done in batch.vectors])
+        records = [one.record for one in batch.files]
+        self._audit.append(
+            Action.INGEST,
+            caller,
+            camera_ids=sorted({record.camera_id for record in records}),
+            image_ids=[record.image_id for record in records],
+        )
         with timed(Stage.STORE):
-            report = self._catalogue.add(
-                [one.record for one in batch.files], vectors, [one.kept for one in batch.files]
-            )
+            report = self._catalogue.add(records, vectors, [one.kept for one in batch.files])
         statuses = {
             **dict.fromkeys(report.added, Status.STORED),
             **dict.fromkeys(report.unchanged, Status.UNCHANGED),

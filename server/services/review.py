@@ -1,19 +1,47 @@
 """What was searched, what people found of the results, and who looks at that."""
 
+from index.records import Where
 from server.access import Caller, Holder, Permission
 from server.audit import Action, AuditLog
 from server.chain import Link, Record
-from server.errors import ResultUnknown, SearchUnknown
+from server.errors import CaseMissing, ResultUnknown, SearchUnknown
 from server.schemas import VerdictGiven
+from server.services.search import filters_json
+from server.settings import Settings
 from server.trail import AuditFilter, AuditTrail
 
 
 class Review:
     """Reads the audit log for people, and takes their verdicts; each reading is recorded too."""
 
-    def __init__(self, audit: AuditLog, trail: AuditTrail) -> None:
+    def __init__(self, audit: AuditLog, trail: AuditTrail, settings: Settings) -> None:
         self._audit = audit
         self._trail = trail
+        self._settings = settings
+
+    def listing(self, where: Where, case: str | None, reason: str | None, caller: Caller) -> None:
+        """Record that the images of people or tracks are listed, which finds a person as a search does.
+
+        Raises:
+            CaseMissing: This server asks for a case and a reason, and one is missing.
+            StorageUnavailable: The audit log cannot be written.
+        """
+        told = {"case": case, "reason": reason}
+        missing = [name for name, text in told.items() if not (text or "").strip()]
+        if self._settings.require_case and missing:
+            raise CaseMissing(
+                "this server asks each list of people or tracks for its case and its reason; "
+                f"{' and '.join(missing)} missing"
+            )
+        self._audit.append(Action.READ, caller, listed="images", **told, filters=filters_json(where))
+
+    def keys(self, caller: Caller) -> None:
+        """Record that the keys are listed.
+
+        Raises:
+            StorageUnavailable: The audit log cannot be written.
+        """
+        self._audit.append(Action.READ, caller, listed="keys")
 
     def search(self, search_id: str, caller: Caller) -> tuple[Record, list[Record]]:
         """The record of a search and the verdicts on its results, oldest first.

@@ -114,8 +114,27 @@ class Watchlists:
         return watchlist, secret
 
     def all(self, caller: Caller) -> list[Watchlist]:
-        """Those that the caller may know of, newest first."""
-        return [one for one in self._store.all() if _knows(caller.holder, one)]
+        """Those that the caller may know of, newest first; reading those of others is recorded.
+
+        Raises:
+            StorageUnavailable: The reading cannot be recorded.
+        """
+        known = [one for one in self._store.all() if _knows(caller.holder, one)]
+        if others := [one.watchlist_id for one in known if one.made_by != caller.holder.name]:
+            self._audit.append(Action.READ, caller, listed="watchlists", watchlist_ids=others)
+        return known
+
+    def view(self, watchlist_id: str, caller: Caller, **facts: int) -> Watchlist:
+        """One of them, for a person to see; where it is another's, that is recorded.
+
+        Raises:
+            WatchlistUnknown: There is none that the caller may know of.
+            StorageUnavailable: The reading cannot be recorded.
+        """
+        watchlist = self.get(watchlist_id, caller)
+        if watchlist.made_by != caller.holder.name:
+            self._audit.append(Action.READ, caller, watchlist_id=watchlist_id, **facts)
+        return watchlist
 
     def get(self, watchlist_id: str, caller: Caller) -> Watchlist:
         """One of them.
@@ -137,8 +156,9 @@ class Watchlists:
 
         Raises:
             WatchlistUnknown: There is no such watchlist that the caller may know of, or image of it.
+            StorageUnavailable: It is another's, and the reading cannot be recorded.
         """
-        self.get(watchlist_id, caller)
+        self.view(watchlist_id, caller, image=number)
         data = self._store.image(watchlist_id, number)
         if data is None:
             raise WatchlistUnknown(f"watchlist {watchlist_id} has no image {number}; it may have expired")

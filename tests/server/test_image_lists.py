@@ -219,3 +219,33 @@ def test_a_removal_that_failed_is_recorded_as_such(twelve: Site, settings: Setti
         if one["action"] == "delete"
     ]
     assert told == [(True, None), (True, "StorageUnavailable")]
+
+
+def reads(settings: Settings) -> list[dict[str, object]]:
+    log = [json.loads(line) for line in (settings.data_folder / "audit.jsonl").read_text().splitlines()]
+    return [one for one in log if one["action"] == "read"]
+
+
+def test_a_list_of_a_person_is_recorded_as_a_search_is(twelve: Site, settings: Settings) -> None:
+    next(pages(twelve, camera_ids="cam1", limit=2))
+    assert reads(settings) == []
+    next(pages(twelve, person_ids="p1", case="2026-17", reason="missing child"))
+    next(pages(twelve, track_ids="t2,t3"))
+    told = [(one["listed"], one["filters"], one["case"], one["reason"]) for one in reads(settings)]
+    assert told == [
+        ("images", {"person_ids": ["p1"]}, "2026-17", "missing child"),
+        ("images", {"track_ids": ["t2", "t3"]}, None, None),
+    ]
+
+
+def test_a_list_of_a_person_needs_a_case_where_a_search_does(
+    start: Callable[..., Site], settings: Settings
+) -> None:
+    site = start(require_case=True)
+    site.people(2, person_id="p1", track_id="t1")
+    for query in ("person_ids=p1", "track_ids=t1&case=2026-17", "person_ids=p1&case=+&reason=missing"):
+        answer = site.http.get(f"/images?{query}")
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:peca:problem:case-missing"), query
+    assert reads(settings) == []
+    assert site.http.get("/images?camera_ids=cam3").status_code == 200
+    assert site.http.get("/images?person_ids=p1&case=2026-17&reason=missing").status_code == 200

@@ -1,6 +1,8 @@
 """POST /images and what reads and removes them."""
 
 import io
+import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from server_site import Site, about, picture
 
+from server.access import Role
 from server.settings import Settings
 
 
@@ -283,3 +286,25 @@ def test_cameras_are_listed(site: Site) -> None:
     ]
     assert cameras[1]["first_captured_at"] == "2026-03-01T10:00:00Z"
     assert cameras[1]["last_captured_at"] == "2026-03-02T10:00:00Z"
+
+
+def test_the_log_has_whose_key_brought_an_image(
+    site: Site, as_holder: Callable[..., Site], settings: Settings
+) -> None:
+    gate = as_holder(site, "gate 1", Role.CAMERA)
+    assert gate.people(2).status_code == 201
+    assert gate.people(3).status_code == 201
+    assert gate.people(3).status_code == 200
+    log = [json.loads(line) for line in (settings.data_folder / "audit.jsonl").read_text().splitlines()]
+    told = [(one["key"], one["camera_ids"], one["image_ids"]) for one in log if one["action"] == "ingest"]
+    assert told == [("gate 1", ["cam3"], ["p0", "p1"]), ("gate 1", ["cam3"], ["p2"])]
+
+
+def test_no_image_is_taken_that_could_not_be_recorded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", refuse)
+        assert site.people(2).status_code == 503
+    assert site.http.get("/images").json()["items"] == []

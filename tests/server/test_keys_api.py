@@ -153,3 +153,9 @@ def test_a_key_for_another_gallery_does_not_sign_in(start: Callable[..., Site], 
     last = (settings.data_folder / "audit.jsonl").read_text().splitlines()[-1]
     record = json.loads(last)
     assert (record["action"], record["change"], record["key"]) == ("session", "refuse", "Eve")
+
+
+def test_reading_the_keys_is_recorded(site: Site, settings: Settings) -> None:
+    assert site.http.get("/keys").status_code == 200
+    record = json.loads((settings.data_folder / "audit.jsonl").read_text().splitlines()[-1])
+    assert (record["action"], record["listed"], record["key"]) == ("read", "keys", "admin")

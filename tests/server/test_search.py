@@ -140,7 +140,7 @@ def test_each_search_and_delete_is_audited(start: Callable[..., Site], settings:
     ]
     site.http.delete("/images/p1")
     log = settings.data_folder / "audit.jsonl"
-    began, searched, deleted = [json.loads(line) for line in log.read_text().splitlines()]
+    began, _, searched, deleted = [json.loads(line) for line in log.read_text().splitlines()]
     assert (began["action"], began["keys"][0]["name"]) == ("start", "admin")
     assert log.stat().st_mode & 0o777 == 0o600
     assert searched["search_id"] == search_id
@@ -182,7 +182,7 @@ def test_several_images_are_searched_as_one(site: Site, settings: Settings) -> N
     assert fused["p3"] > alone["p3"]
     assert body["query_modalities"] == [{"modality": "visible", "detected": False, "confidence": None}] * 2
     assert (body["gallery_modality"], body["reranked"]) == ("infrared", True)
-    recorded = json.loads((settings.data_folder / "audit.jsonl").read_text().splitlines()[1])
+    recorded = json.loads((settings.data_folder / "audit.jsonl").read_text().splitlines()[2])
     digests = [hashlib.sha256(picture(person)).hexdigest() for person in (1, 3)]
     assert [query["sha256"] for query in recorded["queries"]] == digests
     assert (recorded["query_sha256"], recorded["rerank"], recorded["exact"]) == (digests[0], True, False)

@@ -70,8 +70,15 @@ def test_an_image_ingested_later_is_a_hit(site: Site, settings: Settings) -> Non
     )
     assert site.http.get(told["queries"][0]["thumbnail_url"]).headers["content-type"] == "image/jpeg"
     actions = [(one["action"], one.get("change")) for one in records(settings)]
-    assert actions == [("start", None), ("watchlist", "create"), ("hit", None), ("read", None)]
-    created, hit_record = records(settings)[1:3]
+    assert actions == [
+        ("start", None),
+        ("ingest", None),
+        ("watchlist", "create"),
+        ("ingest", None),
+        ("hit", None),
+        ("read", None),
+    ]
+    created, _, hit_record = records(settings)[2:5]
     assert (created["case"], created["reason"], created["key"]) == ("2026-17", "missing child", "admin")
     assert hit_record["hits"] == [
         {"watchlist_id": watchlist_id, "image_id": "p1", "camera_id": "cam3", "score": hit["score"]}
@@ -291,11 +298,14 @@ def test_a_hit_that_cannot_be_recorded_is_not_acknowledged_and_comes_later(
     site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watchlist_id = made(watch(site, 1))
-    with monkeypatch.context() as patched:
+    write = AuditLog._write
 
-        def full(*_: object) -> None:
+    def full(log: AuditLog, facts: dict[str, object]) -> None:
+        if facts["action"] == "hit":
             raise OSError("no space")
+        write(log, facts)
 
+    with monkeypatch.context() as patched:
         patched.setattr(AuditLog, "_write", full)
         assert site.people(2).status_code == 503
     assert site.people(2).json()["counts"]["unchanged"] == 2
@@ -391,3 +401,26 @@ def test_vectors_are_kept_as_they_were(start: Callable[..., Site], settings: Set
     assert vector is not None
     assert vector.dtype == np.float32
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_looking_at_what_others_watch_for_is_recorded(
+    site: Site, as_holder: AsHolder, settings: Settings
+) -> None:
+    ada = as_holder(site, "Ada", Role.OPERATOR)
+    watchlist_id = made(watch(ada, 1))
+    paths = ("/watchlists", f"/watchlists/{watchlist_id}", f"/watchlists/{watchlist_id}/images/0")
+    for own in paths:
+        assert ada.http.get(own).status_code == 200
+    assert [one for one in records(settings) if one["action"] == "read"] == []
+    for others in paths:
+        assert site.http.get(others).status_code == 200
+    told = [
+        (one["key"], one.get("watchlist_ids"), one.get("watchlist_id"), one.get("image"))
+        for one in records(settings)
+        if one["action"] == "read"
+    ]
+    assert told == [
+        ("admin", [watchlist_id], None, None),
+        ("admin", None, watchlist_id, None),
+        ("admin", None, watchlist_id, 0),
+    ]

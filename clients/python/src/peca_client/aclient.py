@@ -186,6 +186,8 @@ class AsyncPecaClient(AsyncDeskMethods):
         before: datetime | None = None,
         person_ids: Sequence[str] | None = None,
         track_ids: Sequence[str] | None = None,
+        case: str | None = None,
+        reason: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> ImagePage:
@@ -199,6 +201,8 @@ class AsyncPecaClient(AsyncDeskMethods):
                 before=before,
                 person_ids=person_ids,
                 track_ids=track_ids,
+                case=case,
+                reason=reason,
                 limit=limit,
                 cursor=cursor,
             )

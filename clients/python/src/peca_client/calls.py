@@ -221,6 +221,8 @@ def images(
     before: datetime | None,
     person_ids: Sequence[str] | None,
     track_ids: Sequence[str] | None,
+    case: str | None,
+    reason: str | None,
     limit: int,
     cursor: str | None,
 ) -> Call[ImagePage]:
@@ -228,6 +230,8 @@ def images(
     query = _given(
         {
             **_filters(modality, camera_ids, exclude_camera_ids, after, before, person_ids, track_ids),
+            "case": case,
+            "reason": reason,
             "limit": str(limit),
             "cursor": cursor,
         }

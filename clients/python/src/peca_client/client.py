@@ -249,6 +249,8 @@ class PecaClient(DeskMethods):
         before: datetime | None = None,
         person_ids: Sequence[str] | None = None,
         track_ids: Sequence[str] | None = None,
+        case: str | None = None,
+        reason: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> ImagePage:
@@ -261,7 +263,9 @@ class PecaClient(DeskMethods):
             after: Captured at this instant or later; must carry a time zone.
             before: Captured before this instant; must carry a time zone.
             person_ids: Only images labelled so.
-            track_ids: Only images of these tracks.
+            track_ids: Only images of these tracks. Lists of people or tracks are recorded, as searches are.
+            case: Of whoever is looked for; a server may ask for it with ``person_ids`` or ``track_ids``.
+            reason: Why; as ``case``.
             limit: Most images, at most 500.
             cursor: ``next_cursor`` of the page before.
         """
@@ -274,6 +278,8 @@ class PecaClient(DeskMethods):
                 before=before,
                 person_ids=person_ids,
                 track_ids=track_ids,
+                case=case,
+                reason=reason,
                 limit=limit,
                 cursor=cursor,
             )
