@@ -51,7 +51,7 @@ function rail() {
     { class: "rail", "aria-label": t("views") },
     el("a", { class: "mark", href: "#/search", "aria-label": "PECA" }, el("img", { src: "web/icon.svg", alt: "", width: 32, height: 32 })),
     links,
-    el("div", { class: "rail-end" }, el("p", { class: "who" }, who().name, el("small", {}, t(`role.${who().role}`))), languageSwitch(draw), button(t("lamp"), "lamp", switchLamp, { bare: true }), button(t("help.help"), "help", showHelp, { bare: true }), button(t("signout"), "out", signOut, { bare: true })),
+    el("div", { class: "rail-end" }, el("p", { class: "who" }, who().name, el("small", {}, t(`role.${who().role}`))), languageSwitch(draw), button(t("lamp"), "lamp", switchLamp, { bare: true }), button(t("help.help"), "help", showHelp, { bare: true, class: "across" }), button(t("signout"), "out", signOut, { class: "across" })),
   );
 }
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -281,3 +282,40 @@ def test_a_view_that_did_not_come_is_asked_for_again(window: Window) -> None:
         page.click("#view .failed button")
         page.wait_for_selector(".view-quality .chart")
         forgive(desk)
+
+
+def test_a_camera_that_is_silent_for_longer_than_usual_is_marked(window: Window, site: WebSite) -> None:
+    for hours in range(3):
+        taken = datetime.now(UTC) - timedelta(hours=hours)
+        site.ingest(
+            site.picture("infrared", hours),
+            camera_id="porch",
+            image_id=f"porch-{hours}",
+            captured_at=taken.isoformat(),
+        )
+    try:
+        with window() as desk:
+            desk.sign_in()
+            desk.go("galleries")
+            marked = desk.texts("tbody tr:has(.silent) strong")
+            assert "porch" not in marked
+            assert {"cam1", "cam2", "cam3", "cam4"} <= set(marked)
+            assert re.search(r"porch\s+3\s+3\s", desk.page.inner_text("tr:has-text('porch')"))
+    finally:
+        site.call("DELETE", "/images?camera_ids=porch&dry_run=false")
+
+
+def test_that_the_browser_keeps_hits_silent_is_said(window: Window, site: WebSite) -> None:
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.go("watch")
+        assert page.locator("#silence").count() == 0
+        page.click("#sound")
+        other = page.context.new_page()
+        # Looking for something in the page counts as acting in it, so the view must stand before.
+        with other.expect_response("**/watchlists"):
+            other.goto(f"{site.server.url}/#/watch")
+        other.wait_for_selector("#silence")
+        other.keyboard.press("Shift")
+        other.wait_for_selector("#silence", state="detached")

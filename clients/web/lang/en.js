@@ -350,4 +350,8 @@ export default {
   "problem.route-unknown": "The server does not know this request; load the page again",
   "problem.method-not-allowed": "The server does not take this request; load the page again",
   "problem.client-left": "The request was broken off",
+  "gallery.daily": "A day",
+  "gallery.silent": "silent",
+  "gallery.silent.words": "Nothing was captured for more than a day, and for ten times as long as between two images so far",
+  "watch.silent": "Your browser keeps this page silent until you click or press a key once.",
 };

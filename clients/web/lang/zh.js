@@ -350,4 +350,8 @@ export default {
   "problem.route-unknown": "服务器不认识此请求，请刷新页面",
   "problem.method-not-allowed": "服务器不接受此请求，请刷新页面",
   "problem.client-left": "请求已中断",
+  "gallery.daily": "日均",
+  "gallery.silent": "无新图像",
+  "gallery.silent.words": "已超过一天没有新图像，且间隔达到平时的十倍",
+  "watch.silent": "点击页面或按任意键之前，浏览器不会播放提示音。",
 };

@@ -11,8 +11,14 @@ import { dialog } from "../shortcuts.js";
 import { look } from "./look.js";
 
 const PAGE = 60;
+const DAY_MS = 86_400_000;
+// A camera that sees by day alone is silent for half a day each night.
+const SILENT_MS = DAY_MS;
+const SILENT_GAPS = 10;
 const ALL = { camera_ids: "", modality: "", after: "", before: "", person_ids: "", track_ids: "" };
 const asked = { ...ALL };
+// Why a person or a track is listed, which the server records and may ask for; no part of what is chosen.
+const why = { case: "", reason: "" };
 
 /** Draws the view into `root`; gives what ends it. */
 export function mount(root) {
@@ -57,17 +63,33 @@ function tiles(items, stats) {
 }
 
 function table(items) {
-  const titles = ["camera", "count", "first", "last"].map((name) => el("th", { scope: "col", class: name === "count" ? "number" : "" }, t(`gallery.${name}`)));
+  const titles = ["camera", "count", "daily", "first", "last"].map((name) => el("th", { scope: "col", class: ["count", "daily"].includes(name) ? "number" : "" }, t(`gallery.${name}`)));
+  const silent = silentCameras(items);
   const row = (item) =>
     el(
       "tr",
       {},
       el("td", {}, el("span", { class: "camera-name" }, light(item.modality), el("strong", {}, item.camera_id))),
       el("td", { class: "number" }, number(item.count)),
+      el("td", { class: "number" }, number(Math.round(item.count / Math.max(1, span(item) / DAY_MS)))),
       el("td", { class: "when" }, stamp(item.first_captured_at)),
-      el("td", { class: "when" }, stamp(item.last_captured_at), el("small", {}, ` ${ago(item.last_captured_at)}`)),
+      el("td", { class: "when" }, stamp(item.last_captured_at), el("small", {}, ` ${ago(item.last_captured_at)}`), silent.has(item.camera_id) && el("small", { class: "silent", title: t("gallery.silent.words") }, ` · ${t("gallery.silent")}`)),
     );
   return el("table", {}, el("caption", { class: "hidden" }, t("gallery.cameras")), el("thead", {}, el("tr", {}, titles)), el("tbody", {}, items.map(row)));
+}
+
+const span = (item) => new Date(item.last_captured_at) - new Date(item.first_captured_at);
+
+/** Cameras of which nothing was captured, in any light, for much longer than between their images so far. */
+function silentCameras(items) {
+  const silent = [...byCamera(items).keys()].filter((camera) => {
+    const its = items.filter((item) => item.camera_id === camera);
+    const last = Math.max(...its.map((item) => new Date(item.last_captured_at)));
+    const first = Math.min(...its.map((item) => new Date(item.first_captured_at)));
+    const count = its.reduce((sum, item) => sum + item.count, 0);
+    return count > 1 && Date.now() - last > Math.max(SILENT_MS, (SILENT_GAPS * (last - first)) / (count - 1));
+  });
+  return new Set(silent);
 }
 
 /** Images an hour of the last day, as bars and in sum. */
@@ -77,11 +99,11 @@ function rate(hours) {
 }
 
 function filters(cameras, load) {
-  const change = (name) => (value) => {
-    asked[name] = value;
+  const change = (name, where = asked) => (value) => {
+    where[name] = value;
     load();
   };
-  const text = (name, words) => field(t(words), el("input", { type: "text", value: asked[name], onchange: (event) => change(name)(event.target.value.trim()) }));
+  const text = (name, words, where = asked) => field(t(words), el("input", { type: "text", value: where[name], onchange: (event) => change(name, where)(event.target.value.trim()) }));
   const instant = (name) => field(t(name), el("input", { type: "datetime-local", value: asked[name], onchange: (event) => change(name)(event.target.value) }));
   const choices = { "": t("gallery.camera.any"), ...Object.fromEntries(cameras.map((camera) => [camera, camera])) };
   return [
@@ -91,6 +113,8 @@ function filters(cameras, load) {
     instant("before"),
     text("person_ids", "gallery.person"),
     text("track_ids", "gallery.track"),
+    text("case", "case", why),
+    text("reason", "reason", why),
   ];
 }
 
@@ -107,7 +131,7 @@ async function wall(watcher) {
 
 /** Adds a page to `list`; gives what adds the next, once it is near. */
 async function page(list, watcher, cursor) {
-  const answer = await get("/images", { ...wanted(), limit: PAGE, cursor });
+  const answer = await get("/images", { ...wanted(), ...why, limit: PAGE, cursor });
   list.append(...answer.items.map(tile));
   if (!answer.next_cursor) return null;
   const more = further(() => {
@@ -139,7 +163,7 @@ async function erase(done) {
   const place = el("div", { class: "form" });
   const box = dialog(t("gallery.delete.title"), place);
   await loadInto(place, async () => {
-    const [preview, some] = await Promise.all([remove(chosen, true), get("/images", { ...chosen, limit: 8 })]);
+    const [preview, some] = await Promise.all([remove(chosen, true), get("/images", { ...chosen, ...why, limit: 8 })]);
     if (preview.count === 0) return el("p", {}, t("gallery.delete.none"));
     return confirmation(chosen, preview, some.items, box, done);
   });

@@ -38,6 +38,7 @@ export function mount(root) {
   window.addEventListener("peca-stream", tell);
   load();
   drawFeed(feed);
+  tellSilence(root);
   return () => {
     window.removeEventListener("peca-hit", fresh);
     window.removeEventListener("peca-stream", tell);
@@ -56,6 +57,16 @@ function soundSwitch() {
   };
   const made = button(t("watch.sound"), audible() ? "sound" : "mute", flip, { class: "toggle", id: "sound", "aria-pressed": String(audible()) });
   return made;
+}
+
+/** Browsers keep a page silent until somebody has acted in it, as when it opens by itself. */
+function tellSilence(root) {
+  if (!audible() || navigator.userActivation?.hasBeenActive !== false) return;
+  const words = el("p", { id: "silence", class: "notice-line", role: "status" }, t("watch.silent"));
+  root.querySelector("header").after(words);
+  const end = () => words.remove();
+  window.addEventListener("pointerdown", end, { once: true });
+  window.addEventListener("keydown", end, { once: true });
 }
 
 async function cards(lists, feed, load) {
