@@ -319,3 +319,42 @@ def test_that_the_browser_keeps_hits_silent_is_said(window: Window, site: WebSit
         other.wait_for_selector("#silence")
         other.keyboard.press("Shift")
         other.wait_for_selector("#silence", state="detached")
+
+
+def test_a_hand_on_the_mouse_keeps_the_session(window: Window) -> None:
+    with window() as desk:
+        page = desk.page
+        page.clock.install()
+        desk.sign_in()
+        asked: list[str] = []
+        page.on("request", lambda request: request.url.endswith("/session") and asked.append(request.method))
+        page.mouse.move(300, 300)
+        assert asked == []
+        page.clock.fast_forward(31_000)
+        with page.expect_response("**/session"):
+            page.mouse.move(320, 320)
+        page.mouse.move(340, 340)
+        page.wait_for_timeout(100)
+        assert asked == ["GET"]
+
+
+def test_a_thumbnail_that_did_not_come_is_asked_for_again(window: Window) -> None:
+    failed: list[str] = []
+
+    def fail_once(route: Any) -> None:
+        if route.request.url in failed:
+            route.continue_()
+        else:
+            failed.append(route.request.url)
+            route.abort()
+
+    with window() as desk:
+        desk.page.route("**/thumbnail*", fail_once)
+        desk.sign_in()
+        desk.go("galleries")
+        desk.page.wait_for_function(
+            "() => [...document.querySelectorAll('.wall img')].slice(0, 4).every((one) => one.naturalWidth)"
+        )
+        assert failed
+        assert desk.page.locator(".wall .no-image").count() == 0
+        forgive(desk)
