@@ -229,6 +229,21 @@ def test_the_gallery_is_seen_and_deleted_by_filter(window: Window, site: WebSite
     assert "gate-9" not in {camera["camera_id"] for camera in site.call("GET", "/cameras")["items"]}
 
 
+def test_a_person_is_listed_with_case_and_reason(window: Window, site: WebSite) -> None:
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.go("galleries")
+        page.fill(".sieve .field:has-text('Case') input", "2026-17")
+        page.fill(".sieve .field:has-text('Reason') input", "missing child")
+        page.fill(".sieve .field:has-text('Person') input", "nobody")
+        with page.expect_response("**/images?*person_ids=nobody*"):
+            page.keyboard.press("Tab")
+    (read, *_) = site.call("GET", "/audit", params={"action": "read", "case": "2026-17"})["items"]
+    told = (read["listed"], read["filters"], read["reason"])
+    assert told == ("images", {"person_ids": ["nobody"]}, "missing child")
+
+
 def test_a_watchlist_tells_of_a_hit_as_it_comes(window: Window, site: WebSite) -> None:
     with window() as desk:
         page = desk.page
