@@ -1,5 +1,6 @@
 """The encoder in use, which can be opened again while the server runs."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from index.space import Modality
 from server.access import Caller
 from server.audit import Action, AuditLog
 from server.errors import EncoderFails
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class CurrentEncoder:
@@ -50,7 +53,8 @@ class CurrentEncoder:
         try:
             self.encode(np.zeros((1, *self.image_hw, 3), np.uint8), [Modality.VISIBLE])
         except Exception as error:
-            raise EncoderFails(f"the encoder fails on every batch: {error}") from error
+            _LOGGER.warning("the encoder fails: %s", error)
+            raise EncoderFails("the encoder fails on every batch; the server's log says why") from error
 
     def opened_anew(self) -> Encoder:
         """The encoder of the settings, to be taken.

@@ -139,7 +139,9 @@ def test_a_failure_tells_nothing_of_the_inside(start: Callable[..., Site]) -> No
     assert_problem(answer, 500, "internal-error")
     assert "secret" not in answer.text
     assert_problem(site.people(1), 500, "internal-error")
-    assert site.http.get("/readyz").status_code == 200
+    ready = site.http.get("/readyz")
+    assert_problem(ready, 503, "encoder-fails")
+    assert "secret" not in ready.text
 
 
 @pytest.mark.parametrize("chunked", [False, True])
