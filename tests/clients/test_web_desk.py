@@ -247,6 +247,7 @@ def test_hits_that_came_overnight_are_shown(window: Window, site: WebSite) -> No
             desk.go("watch")
             desk.page.wait_for_selector(".hit:has-text('Rosa')")
             assert len(desk.texts(".hit")) == 1
+            assert desk.page.locator(".hit .gauge-bar").bounding_box()["width"] > 0
     finally:
         site.call("DELETE", f"/watchlists/{made}")
         site.call("DELETE", "/images/overnight")

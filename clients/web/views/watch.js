@@ -158,7 +158,7 @@ function hitCard(hit) {
       "div",
       { class: "facts" },
       el("p", {}, el("strong", {}, hit.name)),
-      gauge(hit.score),
+      gauge(hit.score, 1),
       el("p", { class: "camera" }, light(hit.modality), el("span", {}, hit.camera_id)),
       el("p", { class: "clock" }, time(hit.captured_at), el("small", {}, day(hit.captured_at))),
     ),
