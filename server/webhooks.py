@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +21,32 @@ SIGNATURE_HEADER = "PECA-Signature"
 EVENT_HEADER = "PECA-Event-Id"
 TIMEOUT_S = 10.0
 _PORTS = {"http": 80, "https": 443}
-# Addresses of IPv6 that carry one of IPv4 in their last 32 bits (RFC 6052).
+# What is not for the public internet (IANA, special-purpose address registries): our own lists, since those
+# of Python differ from release to release.
+_NOT_PUBLIC_V4 = tuple(
+    IPv4Network(one)
+    for one in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+    )
+)
+_PUBLIC_V6 = IPv6Network("2000::/3")
+# Teredo and its neighbours, documentation, 6to4, documentation.
+_NOT_PUBLIC_V6 = tuple(IPv6Network(one) for one in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+# Carries an address of IPv4 in its last 32 bits (RFC 6052), and is how one reaches it from where there is
+# only IPv6. A site's own such prefix, as 64:ff9b:1::/48 (RFC 8215), leads wherever the site likes.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -79,10 +104,17 @@ def resolve(url: str, *, allow_private: bool) -> Target:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, also where it wraps one of IPv4."""
+    """Whether an IP address is one of the public internet, also where NAT64 wraps one of IPv4.
+
+    Other forms that carry one of IPv4 inside (mapped, compatible, 6to4, Teredo) are not: no name of a
+    public host leads to such.
+    """
     ip = ip_address(address)
-    wrapped = ip if isinstance(ip, IPv4Address) else _wrapped(ip) or ip
-    return ip.is_global and wrapped.is_global and not wrapped.is_multicast
+    if isinstance(ip, IPv6Address) and ip in _NAT64:
+        ip = IPv4Address(int(ip) & 0xFFFFFFFF)
+    if isinstance(ip, IPv4Address):
+        return not any(ip in network for network in _NOT_PUBLIC_V4)
+    return ip in _PUBLIC_V6 and not any(ip in network for network in _NOT_PUBLIC_V6)
 
 
 def signed_headers(secret: str, body: bytes, event_id: int, now: float) -> dict[str, str]:
@@ -204,10 +236,3 @@ def _looked_up(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise WebhookRefused(f"the host {host} cannot be looked up: {error}") from None
     return [str(entry[4][0]).partition("%")[0] for entry in found]
-
-
-def _wrapped(ip: IPv6Address) -> IPv4Address | None:
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    teredo = ip.teredo
-    return ip.ipv4_mapped or ip.sixtofour or (None if teredo is None else teredo[1])

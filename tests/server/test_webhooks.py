@@ -198,7 +198,24 @@ def test_a_silent_address_costs_one_attempt_for_all_its_hits(start: Callable[...
         "ff02::1",
         "::ffff:127.0.0.1",
         "64:ff9b::10.0.0.8",
+        "64:ff9b::127.0.0.1",
+        "64:ff9b:1::a00:1",
+        "::ffff:8.8.8.8",
+        "::10.0.0.1",
+        "::8.8.8.8",
         "2002:7f00:1::",
+        "2002:808:808::",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2001:db8::1",
+        "3fff::1",
+        "fec0::1",
+        "fe80::1%1",
+        "100::1",
+        "5f00::1",
+        "192.0.0.8",
+        "198.18.0.1",
+        "203.0.113.7",
+        "240.0.0.1",
     ],
 )
 def test_addresses_that_are_not_public(address: str) -> None:
@@ -208,7 +225,9 @@ def test_addresses_that_are_not_public(address: str) -> None:
         resolve(f"https://{host}/hits", allow_private=False)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "223.255.255.1", "2606:4700::1111", "2a00:1450::1", "64:ff9b::8.8.8.8"]
+)
 def test_addresses_that_are_public(address: str) -> None:
     assert is_public(address)
 
