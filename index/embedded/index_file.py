@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,7 +64,8 @@ def write_index_file(folder: Path, spec: EmbeddingSpec, view: View, vocabulary: 
         draft.replace(folder / FILE_NAME)
         sync_folder(folder)
     except OSError as error:
-        drop_draft(folder)
+        with suppress(OSError):  # a disk that takes nothing gives nothing back either
+            drop_draft(folder)
         raise GalleryUnavailable(f"the index file {folder / FILE_NAME} cannot be written: {error}") from error
     return token
 

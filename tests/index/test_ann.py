@@ -453,6 +453,27 @@ def test_an_image_without_a_name_passes_no_filter_by_name() -> None:
     assert known.table(["b"])[known.number(None)] == np.False_
 
 
+def test_names_are_kept_for_a_file_while_others_come() -> None:
+    known, ended = Names(), threading.Event()
+    for number in range(100_000):
+        known.number(f"p{number}")
+
+    def go_on() -> None:
+        for number in range(10**7):
+            if ended.is_set():
+                return
+            known.number(f"x{number}")
+
+    other = threading.Thread(target=go_on)
+    other.start()
+    try:
+        kept = [known.kept(np.arange(100_000, dtype=np.int32)) for _ in range(5)]
+    finally:
+        ended.set()
+        other.join()
+    assert all(names[:100_000] == [f"p{number}" for number in range(100_000)] for names in kept)
+
+
 class Growing(RuleBasedStateMachine):
     """Random calls on a coded gallery and on the oracle."""
 

@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.embedded.ann import View
+from index.embedded.columns import Vocabulary
+from index.embedded.index_file import write_index_file
+from index.embedded.segments import Flat
 from index.embedded.snapshot import take_snapshot
 from index.errors import GalleryUnavailable
 from index.files import write_files
@@ -105,3 +109,10 @@ def test_a_full_disk_leaves_no_part_of_a_batch_of_files(disk: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         write_files({disk / "b" / f"{n}": bytes(100_000) for n in range(40)}, drafts)
     assert {path.parent.name for path in disk.rglob("*") if path.is_file()} == {"a"}
+
+
+def test_a_disk_that_takes_no_index_file_says_so_in_words(disk: Path) -> None:
+    (disk / "index.faiss.draft").write_bytes(b"left by a kill")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(GalleryUnavailable, match=r"index\.faiss cannot be written: .*[Rr]ead-only"):
+        write_index_file(disk, SPEC, View((), Flat.empty(SPEC.dim)), Vocabulary())
