@@ -94,11 +94,12 @@ class Events:
                     await asyncio.to_thread(check)
                     for hit in filter(sees, found):
                         yield hit
-                    after, quiet_since = found[-1].event_id, loop.time()
-                    continue
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(_LOOK_S, self._heartbeat_s)):
-                        await changed.wait()
+                        quiet_since = loop.time()
+                    after = found[-1].event_id
+                else:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(min(_LOOK_S, self._heartbeat_s)):
+                            await changed.wait()
                 if loop.time() - quiet_since >= self._heartbeat_s:
                     await asyncio.to_thread(check)
                     yield None

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+from anyio import CancelScope, to_thread
 from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
 
@@ -72,4 +73,6 @@ async def _lines(parts: Parts, caller: Caller, request: Request, start: int) -> 
     except PecaError:
         return  # the listener may not go on; it asks anew, and is told why
     finally:
-        parts.audit.append(Action.READ, caller, stream="events", ended=True, shown=shown, last=last)
+        told = {"stream": "events", "ended": True, "shown": shown, "last": last}
+        with CancelScope(shield=True):  # the record is written though the listener is gone
+            await to_thread.run_sync(lambda: parts.audit.append(Action.READ, caller, **told))

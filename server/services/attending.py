@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
 
 from index.errors import PecaError
@@ -19,6 +20,8 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 3600.0
 _TEND_S = 15.0
 _PAGE = 100
+_SIDE_BY_SIDE = 8
+_ROUND_S = 5.0
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -37,11 +40,13 @@ class Sender:
         self._audit = audit
         self._settings = settings
         self._holders = holders
+        self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, "peca-webhook")
 
     def send_due(self, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Call the webhooks that are due, oldest hit first.
+        """Call the webhooks that are due: several addresses side by side, the hits of each oldest first.
 
-        An address that does not answer is tried once; the attempt counts for all hits that wait for it.
+        An address that does not answer is tried once; the attempt counts for all hits that wait for it. One
+        that takes its time is left for a while, so that neither others nor the watchlists wait for it.
 
         Args:
             stopped: Asked before each call; the others are left.
@@ -49,29 +54,43 @@ class Sender:
         Raises:
             StorageUnavailable: The store, the audit log or the keys cannot be used.
         """
-        silent: dict[str, str] = {}
+        due: dict[str, list[tuple[WatchHit, str]]] = {}
         for hit, secret in self._store.due(time.time(), _PAGE):
+            due.setdefault(hit.watchlist.webhook_url or "", []).append((hit, secret))
+        for done in [self._pool.submit(self._send_to, url, hits, stopped) for url, hits in due.items()]:
+            done.result()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
+
+    def _send_to(self, url: str, hits: list[tuple[WatchHit, str]], stopped: Callable[[], bool]) -> None:
+        """Call one address for some hits, for as long as it may take of a round."""
+        silent: str | None = None
+        until = time.monotonic() + _ROUND_S
+        for hit, secret in hits:
             if stopped():
                 return
             if hit.watchlist.made_by not in self._holders():
                 self._settle(
                     hit, Delivery.DEAD, "whoever made the watchlist holds no key any more", attempts=0
                 )
-                continue
-            url = hit.watchlist.webhook_url or ""
-            if url in silent:
-                self._failed(hit, silent[url])
-                continue
-            try:
-                status = self._send(url, hit, secret)
-            except (OSError, WebhookRefused) as error:
-                silent[url] = str(error)
-                self._failed(hit, str(error))
-                continue
-            if 200 <= status < 300:
-                self._settle(hit, Delivery.DELIVERED, None)
+            elif silent is not None:
+                self._failed(hit, silent)
+            elif time.monotonic() > until:
+                later = time.time() + _ROUND_S
+                self._store.record_delivery(hit.event_id, Delivery.PENDING, hit.error, later, attempts=0)
             else:
-                self._failed(hit, f"the answer was {status}")
+                try:
+                    status = self._send(url, hit, secret)
+                except (OSError, WebhookRefused) as error:
+                    silent = str(error)
+                    self._failed(hit, silent)
+                    continue
+                if 200 <= status < 300:
+                    self._settle(hit, Delivery.DELIVERED, None)
+                else:
+                    self._failed(hit, f"the answer was {status}")
 
     def _send(self, url: str, hit: WatchHit, secret: str) -> int:
         body = json_body({"type": "hit", **hit.as_event()})
@@ -116,6 +135,7 @@ class Attendant:
         self._closed = True
         self._woken.set()
         self._thread.join()
+        self._sender.close()
 
     def _work(self) -> None:
         with self._events.waking(self._woken.set):

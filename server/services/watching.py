@@ -21,6 +21,8 @@ from server.watchlists import Match, Watchlist
 Holders = Callable[[], AbstractSet[str]]
 """Gives the names that hold a key now; what a holder made ends with the last of its keys."""
 
+_HITS_A_RECORD = 500
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Live:
@@ -184,7 +186,7 @@ class Watching:
                 self._changed.notify_all()
 
     def _settle(self, batch: str, matches: Sequence[Match]) -> None:
-        if matches:
+        for start in range(0, len(matches), _HITS_A_RECORD):
             self._audit.append(
                 Action.HIT,
                 hits=[
@@ -194,7 +196,7 @@ class Watching:
                         "camera_id": one.camera_id,
                         "score": one.score,
                     }
-                    for one in matches
+                    for one in matches[start : start + _HITS_A_RECORD]
                 ],
             )
         self._store.settle(batch, matches)

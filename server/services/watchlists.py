@@ -12,8 +12,10 @@ from index.space import Modality
 from index.wording import counted
 from server.access import Caller, Holder, Role
 from server.audit import Action, AuditLog
+from server.clean_copy import clean_copy
 from server.errors import CaseMissing, WatchlistsExceeded, WatchlistUnknown
 from server.images import thumbnail
+from server.readiness import check_space
 from server.services.catalogue import Catalogue
 from server.services.query_images import QueryImage, QueryImages
 from server.services.watching import Watching
@@ -85,9 +87,10 @@ class Watchlists:
             InvalidInput: It ends too late or is over, or the images are of both modalities and it does
                 not say what they are compared with.
             EncoderBusy: Too many searches wait.
-            StorageUnavailable: It cannot be stored or recorded.
+            StorageUnavailable: It cannot be stored or recorded, or the disk is nearly full.
         """
         self._check(wanted)
+        check_space(self._settings)
         where = self._catalogue.narrowed(Where(camera_ids=wanted.camera_ids), caller.holder)
         decoded = self._images.decode(files, [wanted.query_modality] * len(files))
         watchlist = Watchlist(
@@ -109,7 +112,8 @@ class Watchlists:
         vector = self._images.encode(decoded)
         secret = None if wanted.webhook_url is None else SECRET_PREFIX + secrets.token_urlsafe(32)
         self._audit.append(Action.WATCHLIST, caller, change="create", **_recorded(watchlist))
-        self._store.add(watchlist, vector, files, secret)
+        most = self._settings.max_image_pixels
+        self._store.add(watchlist, vector, [clean_copy(data, max_pixels=most) for data in files], secret)
         self._watching.refresh()
         return watchlist, secret
 

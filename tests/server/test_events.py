@@ -134,6 +134,31 @@ def test_heartbeats_and_the_end_of_a_key(
     assert ada.http.get("/events").status_code == 401
 
 
+def test_a_heart_beats_also_while_others_have_hits(start: Callable[..., Site], as_holder: AsHolder) -> None:
+    site = start()
+    site.app.state.parts.events._heartbeat_s = 0.3
+    ada = as_holder(site, "Ada", Role.OPERATOR)
+    watch(site)
+    ended = threading.Event()
+
+    def go_on() -> None:
+        for number in range(1000):
+            if ended.is_set():
+                return
+            sighting(site, f"one-{number}")
+
+    others = threading.Thread(target=go_on)
+    with listening(ada.http) as lines:
+        others.start()
+        began = time.monotonic()
+        try:
+            assert [next(lines) for _ in range(6)] == [": heartbeat", ""] * 3
+        finally:
+            ended.set()
+            others.join()
+        assert time.monotonic() - began < 5
+
+
 def test_a_stream_ends_with_its_session(site: Site) -> None:
     site.app.state.parts.events._heartbeat_s = 0.2
     with httpx.Client(base_url=site.http.base_url, timeout=30) as http:

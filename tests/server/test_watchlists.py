@@ -1,5 +1,7 @@
 """Watchlists: what is compared, what is found, what survives a kill, what is erased, who may know."""
 
+import hashlib
+import io
 import json
 import signal
 import sqlite3
@@ -12,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import server_site
+from PIL import Image
 from server_site import Process, Site, about, picture
 
 from exporter.runtime import GreyPixelEncoder
@@ -84,6 +87,33 @@ def test_an_image_ingested_later_is_a_hit(site: Site, settings: Settings) -> Non
         {"watchlist_id": watchlist_id, "image_id": "p1", "camera_id": "cam3", "score": hit["score"]}
     ]
     assert verify_log(settings.data_folder).broken is None
+
+
+def test_query_images_are_kept_without_what_their_files_told(site: Site, settings: Settings) -> None:
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x010E] = "the flat of Ada"
+    Image.open(io.BytesIO(picture(1))).save(buffer, "JPEG", exif=exif)
+    form = {"name": "coat", "threshold": 0.999, "query_modality": "visible"}
+    answer = site.http.post("/watchlists", files={"image": ("q.jpg", buffer.getvalue())}, data=form)
+    made(answer)
+    assert b"the flat of Ada" not in stored_bytes(settings.data_folder)
+    told = answer.json()["queries"][0]["sha256"]
+    assert told == hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def test_a_full_disk_takes_no_watchlist(start: Callable[..., Site]) -> None:
+    answer = watch(start(min_free_disk_bytes=1 << 60), 1)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:storage-unavailable")
+
+
+def test_many_hits_are_recorded_in_parts(
+    site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.services.watching._HITS_A_RECORD", 3)
+    made(watch(site, 1, threshold=-1))
+    site.people(8)
+    told = [len(record["hits"]) for record in records(settings) if record["action"] == "hit"]  # type: ignore[arg-type]
+    assert told == [3, 3, 2]
 
 
 def test_what_is_compared(site: Site) -> None:

@@ -28,11 +28,12 @@ from server.webhooks import Target, call, is_public, resolve, signed_headers
 
 @dataclass
 class Receiver:
-    """A receiver of webhooks; answers with the statuses in turn, the last for ever."""
+    """A receiver of webhooks; answers after a pause with the statuses in turn, the last for ever."""
 
     statuses: list[int] = field(default_factory=lambda: [204])
     taken: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     port: int = 0
+    pause_s: float = 0.0
 
     @property
     def url(self) -> str:
@@ -45,6 +46,7 @@ def receiving(receiver: Receiver, context: ssl.SSLContext | None = None) -> Iter
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.taken.append((self.path, dict(self.headers.items()), body))
+            time.sleep(receiver.pause_s)
             statuses = receiver.statuses
             self.send_response(statuses.pop(0) if len(statuses) > 1 else statuses[0])
             self.send_header("Location", f"http://127.0.0.1:{receiver.port}/elsewhere")
@@ -177,6 +179,27 @@ def test_a_silent_address_costs_one_attempt_for_all_its_hits(start: Callable[...
     site.ingest({"a": picture(1), "b": picture(1)}, said)
     until(lambda: {one[0] for one in states(site, made["watchlist_id"])} == {"dead"})
     assert all("refused" in str(one[2]) for one in states(site, made["watchlist_id"]))
+
+
+def test_a_slow_address_holds_up_no_other(
+    start: Callable[..., Site], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.services.attending._ROUND_S", 0.5)
+    site = start(webhooks_allow_private=True)
+    with receiving(Receiver(pause_s=0.4)) as slow:
+        first = watch(site, slow.url)
+        second = watch(site, receiver.url)
+        pictures = {f"{n}.jpg": picture(1) for n in range(8)}
+        said = [
+            about(name, image_id=name[:-4], captured_at=f"2026-03-01T22:15:0{name[0]}Z") for name in pictures
+        ]
+        site.ingest(pictures, said)
+        until(lambda: len(receiver.taken) == 8)
+        assert len(slow.taken) < 8
+        until(lambda: {one[0] for one in states(site, first["watchlist_id"])} == {"delivered"})
+        assert len(slow.taken) == 8
+        assert {one[:2] for one in states(site, second["watchlist_id"])} == {("delivered", 1)}
+        assert {one[1] for one in states(site, first["watchlist_id"])} == {1}
 
 
 @pytest.mark.parametrize(
