@@ -353,21 +353,23 @@ def test_several_readers_give_what_one_gives_and_read_where_one_had_to_wait(
 ) -> None:
     readers = set[str]()
     with closing(filled(tmp_path, 500)) as gallery:
-        query, read, wait_s = people(range(9000, 9003))[1], gallery._store._read, 0.0
+        query, read = people(range(9000, 9003))[1], gallery._store._read
 
         def watched(*said: Any) -> list[tuple[Any, ...]]:
             readers.add(threading.current_thread().name.partition("_")[0])
-            time.sleep(wait_s)
             return read(*said)
 
+        def take_for_slow(from_s: float) -> None:
+            monkeypatch.setattr("index.embedded.store._CACHED_CALL_S", from_s)
+
         monkeypatch.setattr(gallery._store, "_read", watched)
+        take_for_slow(60)
         alone = gallery.search(query, 40)
         assert "peca-disk" not in readers
-        wait_s = 0.05
-        assert gallery.search(query, 40) == alone
+        take_for_slow(-1)
         assert gallery.search(query, 40) == alone
         assert "peca-disk" in readers
-        wait_s = 0.0
+        take_for_slow(60)
         monkeypatch.setattr(gallery._store, "_waits_until", 0.0)
         readers.clear()
         assert gallery.search(query, 40) == alone
