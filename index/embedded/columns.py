@@ -36,7 +36,7 @@ class Names:
         """The names of these numbers, each at its place; the others are left out."""
         names: list[str | None] = [None] * self._next
         used = set(numbers.tolist())
-        for name, number in list(self._numbers.items()):  # at once, since names may be added meanwhile
+        for name, number in self._numbers.copy().items():  # at once, since names may be added meanwhile
             if number in used:
                 names[number] = name
         return names
