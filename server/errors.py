@@ -28,6 +28,7 @@
     ├── SearchUnknown             the audit log holds no such search
     ├── ResultUnknown             the search did not show the image
     ├── WatchlistUnknown          there is no such watchlist, or none that the key may know of
+    ├── HitUnknown                the watchlist has no such hit, or none that the key may know of
     ├── StreamsExceeded           as many event streams are open as the server takes
     ├── ImageFileMissing          the gallery knows the image, and its file is not in the store
     ├── EncoderBusy               more images wait for the encoder than allowed
@@ -134,6 +135,10 @@ class ResultUnknown(PecaError):
 
 class WatchlistUnknown(PecaError):
     """There is no such watchlist, or none that the request's key may know of."""
+
+
+class HitUnknown(PecaError):
+    """The watchlist has no such hit, or none that the request's key may know of."""
 
 
 class WatchlistsExceeded(InvalidInput):

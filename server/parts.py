@@ -25,6 +25,7 @@ from server.services.attending import Attendant, Sender
 from server.services.catalogue import Catalogue
 from server.services.encoder import CurrentEncoder, Reload
 from server.services.export import Export
+from server.services.hits import Hits
 from server.services.ingest import Ingest
 from server.services.query_images import QueryImages
 from server.services.removal import Removal
@@ -52,6 +53,7 @@ class Parts:
     sign_ins: SignInLimit
     sign_in: SignIn
     watchlists: Watchlists
+    hits: Hits
     events: Events
     audit: AuditLog
     catalogue: Catalogue
@@ -120,6 +122,7 @@ def opened(
             sign_ins=SignInLimit(settings.sign_ins_per_minute),
             sign_in=SignIn(sessions, audit, settings.gallery_name),
             watchlists=watchlists,
+            hits=Hits(watch_store, watchlists, audit),
             events=events,
             audit=audit,
             catalogue=catalogue,

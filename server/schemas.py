@@ -190,16 +190,21 @@ class Verdict(StrEnum):
     UNSURE = "unsure"
 
 
-class VerdictGiven(BaseModel):
-    """A person's verdict on one result of a search."""
+class HitVerdictGiven(BaseModel):
+    """A person's verdict on a hit of a watchlist."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image_id: ImageId = Field(description="One that the search showed.")
     verdict: Verdict
     note: Annotated[Note | None, BLANK_IS_ABSENT] = Field(
         default=None, description="Why, for whoever reads the audit log."
     )
+
+
+class VerdictGiven(HitVerdictGiven):
+    """A person's verdict on one result of a search."""
+
+    image_id: ImageId = Field(description="One that the search showed.")
 
 
 class VerdictRecord(BaseModel):

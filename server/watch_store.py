@@ -4,6 +4,8 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.files import make_folder, sync_folder, write_file
-from server.errors import StorageUnavailable, WatchlistUnknown
-from server.watchlists import Delivery, Match, WatchHit, Watchlist
+from server.errors import HitUnknown, StorageUnavailable, WatchlistUnknown
+from server.watchlists import Delivery, HitVerdict, Match, WatchHit, Watchlist
 
 FILE_NAME = "watchlists.sqlite3"
 _VECTOR_TYPE = np.dtype("<f4")
@@ -37,6 +39,11 @@ CREATE TABLE IF NOT EXISTS hits (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS hits_by_watchlist ON hits (watchlist_id, event_id);
 CREATE INDEX IF NOT EXISTS hits_to_deliver ON hits (next_at) WHERE delivery = 'pending';
+CREATE TABLE IF NOT EXISTS verdicts (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, watchlist_id TEXT NOT NULL, event_id INTEGER NOT NULL,
+    verdict TEXT NOT NULL, note TEXT, key TEXT NOT NULL, at TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS verdicts_by_hit ON verdicts (event_id, position);
 """
 _SEEN = "watchlist_id, image_id, camera_id, captured_at, modality, score"
 
@@ -116,7 +123,7 @@ class WatchStore:
     def remove(self, watchlist_id: str) -> None:
         """Erase a watchlist with all that belongs to it."""
         with self._changing(erasing=True) as database:
-            for table in ("watchlists", "query_images", "expected", "hits"):
+            for table in ("watchlists", "query_images", "expected", "hits", "verdicts"):
                 database.execute(f"DELETE FROM {table} WHERE watchlist_id = ?", (watchlist_id,))  # noqa: S608
 
     def expect(self, batch: str, matches: Sequence[Match]) -> None:
@@ -161,17 +168,52 @@ class WatchStore:
         return self._hits("event_id > ? ORDER BY event_id LIMIT ?", event_id, limit)
 
     def hits_of(
-        self, watchlist_id: str, below: int | None, limit: int, delivery: Delivery | None = None
+        self,
+        watchlist_ids: Sequence[str] | None,
+        below: int | None,
+        limit: int,
+        delivery: Delivery | None = None,
     ) -> list[WatchHit]:
-        """Hits of one watchlist, newest first; ``below`` an event id, and of one state where wanted."""
-        return self._hits(
-            "watchlist_id = ? AND event_id < coalesce(?, event_id + 1) AND delivery IS coalesce(?, delivery)"
-            " ORDER BY event_id DESC LIMIT ?",
-            watchlist_id,
-            below,
-            delivery,
-            limit,
+        """Hits of some watchlists with their verdicts, newest first.
+
+        Args:
+            watchlist_ids: Of which; ``None`` for all.
+            below: Only hits of a lower event id.
+            limit: Most hits.
+            delivery: Only hits whose webhook is in this state.
+        """
+        conditions: dict[str, object] = {"event_id < ?": below, "delivery = ?": delivery}
+        if watchlist_ids is not None and len(watchlist_ids) == 1:  # by its index, which is in order
+            conditions["watchlist_id = ?"] = watchlist_ids[0]
+        elif watchlist_ids is not None:
+            conditions["watchlist_id IN (SELECT value FROM json_each(?))"] = json.dumps(watchlist_ids)
+        given = {condition: value for condition, value in conditions.items() if value is not None}
+        found = self._hits(
+            f"{' AND '.join(['1', *given])} ORDER BY event_id DESC LIMIT ?", *given.values(), limit
         )
+        verdicts = self._verdicts([hit.event_id for hit in found])
+        return [replace(hit, verdicts=tuple(verdicts.get(hit.event_id, ()))) for hit in found]
+
+    def hit(self, watchlist_id: str, event_id: int) -> WatchHit:
+        """One hit of a watchlist with its verdicts.
+
+        Raises:
+            HitUnknown: There is none.
+        """
+        found = self.hits_of([watchlist_id], event_id + 1, 1)
+        if not found or found[0].event_id != event_id:
+            raise HitUnknown(f"watchlist {watchlist_id} has no hit {event_id}")
+        return found[0]
+
+    def judge(self, hit: WatchHit, given: HitVerdict) -> None:
+        """Store a verdict on a hit beside those that there are; nothing where the hit was removed."""
+        told = (given.verdict, given.note, given.key, given.at.isoformat())
+        with self._changing() as database:
+            database.execute(
+                "INSERT INTO verdicts (watchlist_id, event_id, verdict, note, key, at)"
+                " SELECT watchlist_id, event_id, ?, ?, ?, ? FROM hits WHERE event_id = ?",
+                (*told, hit.event_id),
+            )
 
     def hit_counts(self) -> dict[str, dict[str, int]]:
         """By watchlist, how many hits there are, by state of their webhook (``none`` without one)."""
@@ -226,6 +268,18 @@ class WatchStore:
             )
             for event_id, delivery, attempts, error, facts, *seen in rows
         ]
+
+    def _verdicts(self, event_ids: Sequence[int]) -> dict[int, list[HitVerdict]]:
+        """The verdicts on some hits, oldest first, by hit."""
+        found: dict[int, list[HitVerdict]] = {}
+        for event_id, verdict, note, key, at in self._read(
+            "SELECT event_id, verdict, note, key, at FROM verdicts"
+            " WHERE event_id IN (SELECT value FROM json_each(?)) ORDER BY position",
+            json.dumps(event_ids),
+        ):
+            given = HitVerdict(verdict, note, key, datetime.fromisoformat(at))
+            found.setdefault(event_id, []).append(given)
+        return found
 
     def _read(self, statement: str, *values: object) -> list[Any]:
         with _explained(self._path), self._lock:

@@ -136,8 +136,35 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class HitVerdict:
+    """What a person found on looking at a hit.
+
+    Attributes:
+        verdict: ``confirmed``, ``rejected`` or ``unsure``.
+        note: Why, where given.
+        key: Whose verdict it is.
+        at: When, UTC.
+    """
+
+    verdict: str
+    note: str | None
+    key: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class WatchHit:
-    """A match that is stored: numbered for good in the order of storing, with its webhook's state."""
+    """A match that is stored: numbered for good in the order of storing, with its webhook's state.
+
+    Attributes:
+        event_id: Its number.
+        match: What was found.
+        watchlist: Of which.
+        delivery: How far its webhook came; ``None`` without one.
+        attempts: How often that was called.
+        error: Of the last attempt.
+        verdicts: What people found of it, oldest first.
+    """
 
     event_id: int
     match: Match
@@ -145,6 +172,7 @@ class WatchHit:
     delivery: Delivery | None
     attempts: int
     error: str | None
+    verdicts: tuple[HitVerdict, ...] = ()
 
     def as_event(self) -> dict[str, Any]:
         """What a listener is told of it, as JSON values."""

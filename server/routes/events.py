@@ -13,7 +13,7 @@ from server.audit import Action
 from server.auth import TheCaller, admitted, keyed_router, needs
 from server.events import HEARTBEAT, OPENING, server_sent
 from server.parts import OpenParts, Parts
-from server.services.watchlists import sees
+from server.services.hits import sees
 
 router = keyed_router("watchlists")
 

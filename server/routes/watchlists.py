@@ -1,9 +1,9 @@
-"""Watchlists and their hits."""
+"""Watchlists."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from fastapi import Depends, File, Form, Path, Query, Response, UploadFile
+from fastapi import Depends, File, Form, Path, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from index.space import Modality
@@ -12,10 +12,10 @@ from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
 from server.routes.filters import names_in
 from server.routes.forms import only_fields
-from server.schemas import BLANK_IS_ABSENT, CURSOR_PATTERN, Instant, Label, Name, Note, QueryModality
+from server.schemas import BLANK_IS_ABSENT, Instant, Label, Name, Note, QueryModality
 from server.services.query_images import MAX_QUERY_IMAGES
 from server.services.watchlists import Wanted
-from server.watchlists import Delivery, WatchHit
+from server.watchlists import Delivery
 from server.watchlists import Watchlist as Stored
 
 router = keyed_router("watchlists")
@@ -84,36 +84,6 @@ class WatchlistsAnswer(BaseModel):
     """Watchlists, newest first."""
 
     items: list[Watchlist]
-
-
-class WebhookState(BaseModel):
-    """How far the webhook of a hit came."""
-
-    status: Delivery
-    attempts: int
-    error: str | None = Field(description="Of the last attempt; null where it succeeded or is to come.")
-
-
-class WatchlistHit(BaseModel):
-    """An image that passed the threshold."""
-
-    event_id: int = Field(description="Grows; the `id` of its event.")
-    watchlist_id: str
-    name: str = Field(description="Of the watchlist.")
-    image_id: str
-    camera_id: str
-    captured_at: datetime = Field(description="UTC.")
-    modality: Modality
-    score: float = Field(description="Cosine similarity, higher is better.")
-    thumbnail_url: str = Field(description="Path on this server.")
-    webhook: WebhookState | None = Field(description="Null where the watchlist has no webhook.")
-
-
-class HitsAnswer(BaseModel):
-    """Hits of a watchlist, newest first."""
-
-    items: list[WatchlistHit]
-    next_cursor: str | None = Field(description="Asks for the hits before; null where there are none.")
 
 
 def wanted(
@@ -232,31 +202,6 @@ def remove_watchlist(parts: OpenParts, caller: TheCaller, watchlist_id: str) -> 
     parts.watchlists.remove(watchlist_id, caller)
 
 
-@router.get(
-    "/watchlists/{watchlist_id}/hits",
-    summary="List the hits of a watchlist",
-    openapi_extra=needs(Permission.WATCH),
-)
-def list_hits(
-    parts: OpenParts,
-    caller: TheCaller,
-    watchlist_id: str,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most hits.")] = 100,
-    cursor: Annotated[
-        str | None, Query(pattern=CURSOR_PATTERN, description="The `next_cursor` of the page before.")
-    ] = None,
-    webhook: Annotated[
-        Delivery | None, Query(description="Only hits whose webhook is in this state, as `dead`.")
-    ] = None,
-) -> HitsAnswer:
-    """Hits, newest first; the reading is itself recorded, before anything is read."""
-    below = None if cursor is None else int(cursor)
-    hits, following = parts.watchlists.hits(watchlist_id, below, limit, webhook, caller)
-    return HitsAnswer(
-        items=[_hit(hit) for hit in hits], next_cursor=None if following is None else str(following)
-    )
-
-
 def _told(stored: Stored, counts: dict[str, int], encoder: str) -> dict[str, object]:
     expired = stored.has_expired
     return {
@@ -273,12 +218,3 @@ def _told(stored: Stored, counts: dict[str, int], encoder: str) -> dict[str, obj
         "hits": sum(counts.values()),
         "webhooks": {state: counts[state] for state in Delivery if state in counts},
     }
-
-
-def _hit(hit: WatchHit) -> WatchlistHit:
-    state = (
-        None
-        if hit.delivery is None
-        else WebhookState(status=hit.delivery, attempts=hit.attempts, error=hit.error)
-    )
-    return WatchlistHit(**hit.as_event(), webhook=state)

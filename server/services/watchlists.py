@@ -21,7 +21,7 @@ from server.services.query_images import QueryImage, QueryImages
 from server.services.watching import Watching
 from server.settings import Settings
 from server.watch_store import WatchStore
-from server.watchlists import Delivery, WatchHit, Watchlist
+from server.watchlists import Watchlist
 from server.webhooks import resolve
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with, not one
@@ -45,8 +45,7 @@ class Wanted:
 class Watchlists:
     """The watchlists of this server, to those who may know of them.
 
-    An operator knows those made by the holder of the same name, an admin knows all; of hits, those
-    within the cameras of the key.
+    An operator knows those made by the holder of the same name, an admin knows all.
     """
 
     def __init__(
@@ -123,7 +122,7 @@ class Watchlists:
         Raises:
             StorageUnavailable: The reading cannot be recorded.
         """
-        known = [one for one in self._store.all() if _knows(caller.holder, one)]
+        known = [one for one in self._store.all() if knows(caller.holder, one)]
         if others := [one.watchlist_id for one in known if one.made_by != caller.holder.name]:
             self._audit.append(Action.READ, caller, listed="watchlists", watchlist_ids=others)
         return known
@@ -147,9 +146,13 @@ class Watchlists:
             WatchlistUnknown: There is none that the caller may know of.
         """
         watchlist = self._store.get(watchlist_id)
-        if not _knows(caller.holder, watchlist):
+        if not knows(caller.holder, watchlist):
             raise WatchlistUnknown(f"there is no watchlist {watchlist_id!r}")
         return watchlist
+
+    def known_ids(self, holder: Holder) -> list[str]:
+        """Of those that ``holder`` may know of."""
+        return [one.watchlist_id for one in self._store.all() if knows(holder, one)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """By watchlist, how many hits there are, by state of their webhook (``none`` without one)."""
@@ -182,21 +185,6 @@ class Watchlists:
         self._store.remove(watchlist_id)
         self._watching.refresh()
 
-    def hits(
-        self, watchlist_id: str, below: int | None, limit: int, delivery: Delivery | None, caller: Caller
-    ) -> tuple[list[WatchHit], int | None]:
-        """Hits of a watchlist, newest first, and the cursor of the next page; the reading is recorded.
-
-        Raises:
-            WatchlistUnknown: There is none that the caller may know of.
-            StorageUnavailable: The hits cannot be read, or the reading not recorded.
-        """
-        self.get(watchlist_id, caller)
-        self._audit.append(Action.READ, caller, watchlist_id=watchlist_id, limit=limit, cursor=below)
-        page = self._store.hits_of(watchlist_id, below, limit + 1, delivery)
-        following = page[limit - 1].event_id if len(page) > limit else None
-        return [hit for hit in page[:limit] if sees(caller.holder, hit)], following
-
     def _check(self, wanted: Wanted) -> None:
         told = {"case": wanted.case, "reason": wanted.reason}
         missing = [name for name, text in told.items() if not (text or "").strip()]
@@ -223,12 +211,8 @@ class Watchlists:
         return wanted or latest
 
 
-def sees(holder: Holder, hit: WatchHit) -> bool:
-    """Whether a hit is one that ``holder`` may know of."""
-    return _knows(holder, hit.watchlist) and holder.sees_camera(hit.match.camera_id)
-
-
-def _knows(holder: Holder, watchlist: Watchlist) -> bool:
+def knows(holder: Holder, watchlist: Watchlist) -> bool:
+    """Whether a watchlist is one that ``holder`` may know of."""
     return holder.role is Role.ADMIN or watchlist.made_by == holder.name
 
 

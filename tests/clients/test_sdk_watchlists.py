@@ -28,6 +28,13 @@ def blocking(server: Server, key: str, camera: str) -> list[WatchHit]:
         for hit in client.events(after=page.items[0].event_id - 1):
             heard = hit
             break
+        assert page.items[0] in client.hits().items
+        given = client.judge_hit(made.watchlist_id, heard.event_id, "confirmed", "the coat")
+        assert client.watchlist_hits(made.watchlist_id).items[0].verdicts == (given,)
+        assert (given.image_id, given.note, given.superseded) == (camera, "the coat", False)
+        assert client.hits(webhook="dead").items == ()
+        with pytest.raises(InvalidArgument):
+            client.judge_hit(made.watchlist_id, heard.event_id, "perhaps")
         client.remove_watchlist(made.watchlist_id)
         with pytest.raises(NotFound):
             client.watchlist(made.watchlist_id)
@@ -43,6 +50,9 @@ def asynchronous(server: Server, key: str, camera: str) -> list[WatchHit]:
             stream = client.events(after=page.items[0].event_id - 1)
             heard = await anext(stream)
             await stream.aclose()
+            assert page.items[0] in (await client.hits()).items
+            given = await client.judge_hit(made.watchlist_id, heard.event_id, "unsure")
+            assert (await client.watchlist_hits(made.watchlist_id)).items[0].verdicts == (given,)
             await client.remove_watchlist(made.watchlist_id)
             return [*page.items, heard]
 

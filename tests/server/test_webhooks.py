@@ -113,6 +113,7 @@ def test_a_hit_is_sent_signed(start: Callable[..., Site], receiver: Receiver, se
     told = json.loads(body)
     (hit,) = site.http.get(f"/watchlists/{made['watchlist_id']}/hits").json()["items"]
     assert hit.pop("webhook") == {"status": "delivered", "attempts": 1, "error": None}
+    assert hit.pop("verdicts") == []
     assert told == {"type": "hit", **hit}
     assert headers["PECA-Event-Id"] == str(told["event_id"])
     log = (settings.data_folder / "audit.jsonl").read_text()

@@ -278,6 +278,7 @@ export default {
   "problem.server-busy": "The server has too much to do; wait {s} s",
   "problem.deadline-passed": "The request took too long; try again",
   "problem.webhook-refused": "The webhook's address is refused",
+  "problem.hit-unknown": "There is no such hit",
   "problem.watchlists-exceeded": "There are too many watchlists; end one first",
   "problem.image-unknown": "This image is no longer in the gallery",
   "problem.search-unknown": "There is no such search, or it is not yours to see",

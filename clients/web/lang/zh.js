@@ -278,6 +278,7 @@ export default {
   "problem.server-busy": "服务器繁忙，请等待 {s} 秒",
   "problem.deadline-passed": "请求超时，请重试",
   "problem.webhook-refused": "通知地址被拒绝",
+  "problem.hit-unknown": "没有这条命中",
   "problem.watchlists-exceeded": "布控过多，请先结束一个",
   "problem.image-unknown": "此图像已不在图库中",
   "problem.search-unknown": "没有此检索，或您无权查看",

@@ -10,7 +10,7 @@ import httpx
 from peca_client import keys, watchlists
 from peca_client.calls import Call, no_answer
 from peca_client.keys import ApiKey
-from peca_client.models import ImageSource
+from peca_client.models import ImageSource, VerdictRecord
 from peca_client.watchlists import HitPage, WatchHit, Watchlist
 
 _T = TypeVar("_T")
@@ -71,9 +71,37 @@ class AsyncDeskMethods(ABC):
         """One watchlist."""
         return await self._send(watchlists.watchlist(watchlist_id))
 
-    async def watchlist_hits(self, watchlist_id: str, limit: int = 100, cursor: str | None = None) -> HitPage:
-        """Hits of a watchlist, newest first; ``cursor`` is the ``next_cursor`` of the page before."""
-        return await self._send(watchlists.hits(watchlist_id, limit, cursor))
+    async def watchlist_hits(
+        self, watchlist_id: str, limit: int = 100, cursor: str | None = None, *, webhook: str | None = None
+    ) -> HitPage:
+        """Hits of a watchlist, newest first.
+
+        Args:
+            watchlist_id: Of the watchlist.
+            limit: Most hits.
+            cursor: The ``next_cursor`` of the page before.
+            webhook: Only hits whose webhook is ``pending``, ``delivered`` or ``dead``.
+        """
+        return await self._send(watchlists.hits(watchlist_id, limit, cursor, webhook))
+
+    async def hits(
+        self, limit: int = 100, cursor: str | None = None, *, webhook: str | None = None
+    ) -> HitPage:
+        """Hits of all your watchlists, of everyone's with an admin's key; else as ``watchlist_hits``."""
+        return await self._send(watchlists.hits(None, limit, cursor, webhook))
+
+    async def judge_hit(
+        self, watchlist_id: str, event_id: int, verdict: str, note: str | None = None
+    ) -> VerdictRecord:
+        """Say what you found of a hit; a later verdict of yours supersedes it, and both stay.
+
+        Args:
+            watchlist_id: Of its watchlist.
+            event_id: Of the hit.
+            verdict: ``confirmed``, ``rejected`` or ``unsure``.
+            note: Why, for whoever reads the audit log.
+        """
+        return await self._send(watchlists.judge_hit(watchlist_id, event_id, verdict, note))
 
     async def remove_watchlist(self, watchlist_id: str) -> None:
         """Erase a watchlist with its images and its hits."""

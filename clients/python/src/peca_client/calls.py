@@ -288,11 +288,20 @@ def search_record(search_id: str) -> Call[SearchRecord]:
     return Call("GET", _search_path(search_id), _from_object(SearchRecord.from_json))
 
 
-def give_verdict(search_id: str, image_id: str, verdict: str, note: str | None) -> Call[VerdictRecord]:
-    """``POST /searches/{search_id}/verdicts``."""
+def verdict_body(verdict: str, note: str | None) -> dict[str, str]:
+    """What a verdict says, whatever it is on.
+
+    Raises:
+        InvalidArgument: There is no such verdict.
+    """
     if verdict not in tuple(Verdict):
         raise InvalidArgument(f"verdict must be one of {', '.join(Verdict)}; got {verdict!r}")
-    body = {"image_id": image_id, "verdict": str(verdict)} | ({} if note is None else {"note": note})
+    return {"verdict": str(verdict)} | ({} if note is None else {"note": note})
+
+
+def give_verdict(search_id: str, image_id: str, verdict: str, note: str | None) -> Call[VerdictRecord]:
+    """``POST /searches/{search_id}/verdicts``."""
+    body = {"image_id": image_id, **verdict_body(verdict, note)}
     path = _search_path(search_id) + "/verdicts"
     return Call("POST", path, _from_object(VerdictRecord.from_json), body=body)
 

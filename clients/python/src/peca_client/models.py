@@ -440,7 +440,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VerdictRecord:
-    """A verdict on one result of a search.
+    """A verdict on one result of a search, or on a hit of a watchlist.
 
     Attributes:
         image_id: The result.

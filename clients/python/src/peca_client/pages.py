@@ -23,7 +23,7 @@ def each(read: Callable[..., Page[_T]], *args: Any, **options: Any) -> Iterator[
     """Every item of a list, page after page, each fetched when it is needed.
 
     Args:
-        read: ``images``, ``searches``, ``audit`` or ``watchlist_hits`` of a ``PecaClient``.
+        read: ``images``, ``searches``, ``audit``, ``hits`` or ``watchlist_hits`` of a ``PecaClient``.
         args: What it is called with, as ``options``; ``limit`` is then the size of a page.
         options: But ``cursor``, which is minded here.
     """

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import httpx
 
 from peca_client.batches import read_image
-from peca_client.calls import Call, refused
+from peca_client.calls import Call, refused, verdict_body
 from peca_client.errors import ConnectionFailed, InvalidArgument, UnexpectedAnswer
-from peca_client.models import ImageSource, Modality, moment
+from peca_client.models import ImageSource, Modality, VerdictRecord, moment
 from peca_client.retry import Again
 
 EVENT_STREAM = "text/event-stream"
@@ -83,6 +83,9 @@ class WatchHit:
         captured_at: When, UTC.
         modality: By which light.
         score: Cosine similarity, higher is better.
+        verdicts: What people found of it, oldest first; of a hit as it comes there is none.
+        webhook: How far its webhook came, ``pending``, ``delivered`` or ``dead``; ``None`` without one, and
+            of a hit as it comes.
     """
 
     event_id: int
@@ -93,10 +96,13 @@ class WatchHit:
     captured_at: datetime
     modality: Modality
     score: float
+    verdicts: tuple[VerdictRecord, ...] = ()
+    webhook: str | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read the data of an event, or one of a watchlist's hits."""
+        webhook = value.get("webhook")
         return cls(
             event_id=int(value["event_id"]),
             watchlist_id=str(value["watchlist_id"]),
@@ -106,12 +112,14 @@ class WatchHit:
             captured_at=moment(value["captured_at"]),
             modality=Modality(value["modality"]),
             score=float(value["score"]),
+            verdicts=tuple(map(VerdictRecord.from_json, value.get("verdicts", ()))),
+            webhook=None if webhook is None else str(webhook["status"]),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class HitPage:
-    """Hits of a watchlist, newest first; ``next_cursor`` asks for those before."""
+    """Hits, newest first; ``next_cursor`` asks for those before."""
 
     items: tuple[WatchHit, ...]
     next_cursor: str | None
@@ -153,10 +161,19 @@ def watchlist(watchlist_id: str) -> Call[Watchlist]:
     return Call("GET", _path(watchlist_id), lambda response: Watchlist.from_json(response.json()))
 
 
-def hits(watchlist_id: str, limit: int, cursor: str | None) -> Call[HitPage]:
-    """``GET /watchlists/{watchlist_id}/hits``."""
-    query = {"limit": str(limit)} | ({} if cursor is None else {"cursor": cursor})
-    return Call("GET", f"{_path(watchlist_id)}/hits", _read_hits, query=query)
+def hits(watchlist_id: str | None, limit: int, cursor: str | None, webhook: str | None) -> Call[HitPage]:
+    """``GET /watchlists/{watchlist_id}/hits``; without a watchlist ``GET /hits``."""
+    given = {"limit": str(limit), "cursor": cursor, "webhook": webhook}
+    query = {name: value for name, value in given.items() if value is not None}
+    path = "/hits" if watchlist_id is None else f"{_path(watchlist_id)}/hits"
+    return Call("GET", path, _read_hits, query=query)
+
+
+def judge_hit(watchlist_id: str, event_id: int, verdict: str, note: str | None) -> Call[VerdictRecord]:
+    """``POST /watchlists/{watchlist_id}/hits/{event_id}/verdicts``."""
+    path = f"{_path(watchlist_id)}/hits/{event_id:d}/verdicts"
+    body = verdict_body(verdict, note)
+    return Call("POST", path, lambda response: VerdictRecord.from_json(response.json()), body=body)
 
 
 def remove_watchlist(watchlist_id: str) -> Call[None]:

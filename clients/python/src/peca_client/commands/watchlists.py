@@ -223,6 +223,4 @@ def _heard(client: PecaClient, after: int | None) -> Iterator[WatchHit]:
 
 def _newest(client: PecaClient) -> int:
     """Of the hits there are; from it on the stream can be taken up again, whenever it breaks."""
-    known = [one.watchlist_id for one in client.watchlists() if one.hits]
-    newest = [client.watchlist_hits(watchlist_id, limit=1).items for watchlist_id in known]
-    return max((hit.event_id for items in newest for hit in items), default=0)
+    return next((hit.event_id for hit in each(client.hits)), 0)
