@@ -122,7 +122,7 @@ def opened(
             sign_ins=SignInLimit(settings.sign_ins_per_minute),
             sign_in=SignIn(sessions, audit, settings.gallery_name),
             watchlists=watchlists,
-            hits=Hits(watch_store, watchlists, audit),
+            hits=Hits(watch_store, watchlists, audit, events, keys.holders),
             events=events,
             audit=audit,
             catalogue=catalogue,

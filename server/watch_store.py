@@ -245,6 +245,25 @@ class WatchStore:
                 (state, attempts, error, next_at, event_id),
             )
 
+    def revive(self, watchlist_id: str, event_ids: Sequence[int] | None) -> int:
+        """Have the webhooks of hits that were given up called again, with all attempts anew.
+
+        Args:
+            watchlist_id: Of the watchlist.
+            event_ids: Only of these hits; ``None`` for all.
+
+        Returns:
+            How many there are.
+        """
+        only = "" if event_ids is None else " AND event_id IN (SELECT value FROM json_each(?))"
+        with self._changing() as database:
+            changed = database.execute(
+                "UPDATE hits SET delivery = 'pending', attempts = 0, error = NULL, next_at = 0"  # noqa: S608
+                f" WHERE watchlist_id = ? AND delivery = 'dead'{only}",
+                (watchlist_id, *([] if event_ids is None else [json.dumps(event_ids)])),
+            )
+            return changed.rowcount
+
     def close(self) -> None:
         """Release the file."""
         with self._lock:

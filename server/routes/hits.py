@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Path, Query
+from fastapi import Body, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from index.space import Modality
@@ -68,6 +68,22 @@ class HitsAnswer(BaseModel):
     next_cursor: str | None = Field(description="Asks for the hits before; null where there are none.")
 
 
+class Resend(BaseModel):
+    """Which webhooks are called again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event_ids: list[Annotated[int, Field(ge=1, le=_MOST)]] | None = Field(
+        None, min_length=1, max_length=1000, description="Only of these hits; of all that were given up else."
+    )
+
+
+class ResendAnswer(BaseModel):
+    """What is sent again."""
+
+    count: int = Field(description="How many hits; those whose webhook was not given up are passed over.")
+
+
 @router.get(
     "/hits",
     summary="List the newest hits",
@@ -103,6 +119,21 @@ def judge_hit(
 ) -> VerdictRecord:
     """Record a verdict on one hit; a later one of the same holder supersedes it, and both stay."""
     return _verdict(*parts.hits.judge(watchlist_id, event_id, given, caller), old=False)
+
+
+@router.post(
+    "/watchlists/{watchlist_id}/resend",
+    summary="Send hits again whose webhook was given up",
+    openapi_extra=needs(Permission.WATCH),
+)
+def resend_hits(
+    parts: OpenParts,
+    caller: TheCaller,
+    watchlist_id: str,
+    resend: Annotated[Resend, Body(default_factory=Resend)],
+) -> ResendAnswer:
+    """Call the webhooks of dead hits again, as often as of new ones; recorded before it is done."""
+    return ResendAnswer(count=parts.hits.resend(watchlist_id, resend.event_ids, caller))
 
 
 def _answer(hits: list[WatchHit], following: int | None) -> HitsAnswer:

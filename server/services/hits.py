@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 from server.access import Caller, Holder, Role
 from server.audit import Action, AuditLog
-from server.errors import HitUnknown
+from server.errors import HitUnknown, WebhookRefused
+from server.events import Events
 from server.schemas import HitVerdictGiven
+from server.services.watching import Holders
 from server.services.watchlists import Watchlists, knows
 from server.watch_store import WatchStore
 from server.watchlists import Delivery, HitVerdict, WatchHit
@@ -15,10 +17,14 @@ from server.watchlists import Delivery, HitVerdict, WatchHit
 class Hits:
     """The hits of the watchlists that a caller knows, within the cameras of its key."""
 
-    def __init__(self, store: WatchStore, watchlists: Watchlists, audit: AuditLog) -> None:
+    def __init__(
+        self, store: WatchStore, watchlists: Watchlists, audit: AuditLog, events: Events, holders: Holders
+    ) -> None:
         self._store = store
         self._watchlists = watchlists
         self._audit = audit
+        self._events = events
+        self._holders = holders
 
     def of(
         self, watchlist_id: str, below: int | None, limit: int, delivery: Delivery | None, caller: Caller
@@ -75,6 +81,40 @@ class Hits:
         verdict = HitVerdict(**told, key=caller.holder.name, at=datetime.now(UTC))
         self._store.judge(hit, verdict)
         return hit, verdict
+
+    def resend(self, watchlist_id: str, event_ids: Sequence[int] | None, caller: Caller) -> int:
+        """Have the webhooks of hits that were given up called again; recorded before it is done.
+
+        Args:
+            watchlist_id: Of the watchlist.
+            event_ids: Only of these hits; ``None`` for all that were given up.
+            caller: Who asks.
+
+        Returns:
+            Of how many hits.
+
+        Raises:
+            WatchlistUnknown: There is no such watchlist that the caller may know of.
+            WebhookRefused: Its maker holds no key any more, so that none of its hits is sent.
+            StorageUnavailable: It cannot be stored or recorded.
+        """
+        watchlist = self._watchlists.get(watchlist_id, caller)
+        if watchlist.made_by not in self._holders():
+            raise WebhookRefused(
+                "whoever made the watchlist holds no key any more, so none of its hits is sent"
+            )
+        self._audit.append(
+            Action.WATCHLIST,
+            caller,
+            change="resend",
+            watchlist_id=watchlist_id,
+            case=watchlist.case,
+            url=watchlist.webhook_url,
+            event_ids=None if event_ids is None else list(event_ids),
+        )
+        count = self._store.revive(watchlist_id, event_ids)
+        self._events.publish()  # wakes who calls them
+        return count
 
     def _page(
         self,

@@ -56,6 +56,9 @@ def test_a_watchlist_from_its_making_to_its_end(run: Run, client: PecaClient, co
     code, out, _ = run("watchlists", "events", "--after", oldest, "--count", 2, "--json")
     assert [json.loads(line) for line in out.splitlines()] == [hits[1], hits[0]]
 
+    assert json.loads(run("watchlists", "hits", watchlist_id, "--dead", "--json")[1]) == []
+    code, out, err = run("watchlists", "resend", watchlist_id, "--event", oldest)
+    assert (code, out) == (0, "to be sent again: 0 of the hits whose webhook was given up\n"), err
     assert run("watchlists", "delete", watchlist_id)[:2] == (0, f"deleted: watchlist {watchlist_id}\n")
     code, _, err = run("watchlists", "hits", watchlist_id)
     assert (code, "404" in err) == (1, True)

@@ -33,6 +33,7 @@ def blocking(server: Server, key: str, camera: str) -> list[WatchHit]:
         assert client.watchlist_hits(made.watchlist_id).items[0].verdicts == (given,)
         assert (given.image_id, given.note, given.superseded) == (camera, "the coat", False)
         assert client.hits(webhook="dead").items == ()
+        assert client.resend_hits(made.watchlist_id, [heard.event_id]) == 0
         with pytest.raises(InvalidArgument):
             client.judge_hit(made.watchlist_id, heard.event_id, "perhaps")
         client.remove_watchlist(made.watchlist_id)
@@ -53,6 +54,7 @@ def asynchronous(server: Server, key: str, camera: str) -> list[WatchHit]:
             assert page.items[0] in (await client.hits()).items
             given = await client.judge_hit(made.watchlist_id, heard.event_id, "unsure")
             assert (await client.watchlist_hits(made.watchlist_id)).items[0].verdicts == (given,)
+            assert await client.resend_hits(made.watchlist_id) == 0
             await client.remove_watchlist(made.watchlist_id)
             return [*page.items, heard]
 

@@ -336,3 +336,42 @@ def test_a_slow_receiver_has_one_deadline_for_all() -> None:
             call(Target(f"http://127.0.0.1:{port}/", "127.0.0.1", port), b"{}", {}, timeout_s=0.5)
         assert time.monotonic() - began < 3
         thread.join()
+
+
+def resend(site: Site, watchlist_id: str, **given: object) -> httpx.Response:
+    return site.http.post(f"/watchlists/{watchlist_id}/resend", json=given)
+
+
+def test_what_was_given_up_is_sent_again_on_demand(
+    start: Callable[..., Site], as_holder: Callable[..., Site], receiver: Receiver, settings: Settings
+) -> None:
+    receiver.statuses = [500]
+    site = start(webhooks_allow_private=True, webhook_attempts=1)
+    ada, eve = as_holder(site, "Ada", Role.OPERATOR), as_holder(site, "Eve", Role.OPERATOR)
+    watchlist_id = watch(ada, receiver.url)["watchlist_id"]
+    for name in "abc":
+        site.ingest({name: picture(1)}, [about(name, image_id=name)])
+    until(lambda: [state for state, _, _ in states(ada, watchlist_id)] == ["dead"] * 3)
+    refused = resend(eve, watchlist_id)
+    assert (refused.status_code, refused.json()["type"]) == (404, "urn:peca:problem:watchlist-unknown")
+
+    receiver.statuses, receiver.taken = [204], []
+    assert resend(ada, watchlist_id, event_ids=[2, 99]).json() == {"count": 1}
+    until(lambda: [one[0] for one in states(ada, watchlist_id)] == ["dead", "delivered", "dead"])
+    assert [json.loads(body)["image_id"] for _, _, body in receiver.taken] == ["b"]
+    # Without a body, and by an admin: all that are left.
+    assert site.http.post(f"/watchlists/{watchlist_id}/resend").json() == {"count": 2}
+    until(lambda: states(ada, watchlist_id) == [("delivered", 1, None)] * 3)
+    assert [json.loads(body)["image_id"] for _, _, body in receiver.taken] == ["b", "a", "c"]
+    assert resend(ada, watchlist_id).json() == {"count": 0}
+    log = (settings.data_folder / "audit.jsonl").read_text().splitlines()
+    told = [record for line in log if (record := json.loads(line)).get("change") == "resend"]
+    assert [(one["key"], one["event_ids"]) for one in told] == [
+        ("Ada", [2, 99]),
+        ("admin", None),
+        ("Ada", None),
+    ]
+
+    KeyRing(settings.data_folder).revoke("Ada")
+    refused = resend(site, watchlist_id)
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:peca:problem:webhook-refused")

@@ -103,6 +103,15 @@ class AsyncDeskMethods(ABC):
         """
         return await self._send(watchlists.judge_hit(watchlist_id, event_id, verdict, note))
 
+    async def resend_hits(self, watchlist_id: str, event_ids: Sequence[int] | None = None) -> int:
+        """Have the webhooks of hits that were given up called again; returns of how many.
+
+        Args:
+            watchlist_id: Of their watchlist.
+            event_ids: Only of these hits; of all that were given up where not given.
+        """
+        return await self._send(watchlists.resend(watchlist_id, event_ids))
+
     async def remove_watchlist(self, watchlist_id: str) -> None:
         """Erase a watchlist with its images and its hits."""
         await self._send(watchlists.remove_watchlist(watchlist_id))

@@ -101,6 +101,15 @@ class DeskMethods(ABC):
         """
         return self._send(watchlists.judge_hit(watchlist_id, event_id, verdict, note))
 
+    def resend_hits(self, watchlist_id: str, event_ids: Sequence[int] | None = None) -> int:
+        """Have the webhooks of hits that were given up called again; returns of how many.
+
+        Args:
+            watchlist_id: Of their watchlist.
+            event_ids: Only of these hits; of all that were given up where not given.
+        """
+        return self._send(watchlists.resend(watchlist_id, event_ids))
+
     def remove_watchlist(self, watchlist_id: str) -> None:
         """Erase a watchlist with its images and its hits."""
         self._send(watchlists.remove_watchlist(watchlist_id))

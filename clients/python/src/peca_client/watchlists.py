@@ -169,6 +169,13 @@ def hits(watchlist_id: str | None, limit: int, cursor: str | None, webhook: str 
     return Call("GET", path, _read_hits, query=query)
 
 
+def resend(watchlist_id: str, event_ids: Sequence[int] | None) -> Call[int]:
+    """``POST /watchlists/{watchlist_id}/resend``."""
+    body = {} if event_ids is None else {"event_ids": list(event_ids)}
+    path = f"{_path(watchlist_id)}/resend"
+    return Call("POST", path, lambda response: int(response.json()["count"]), body=body)
+
+
 def judge_hit(watchlist_id: str, event_id: int, verdict: str, note: str | None) -> Call[VerdictRecord]:
     """``POST /watchlists/{watchlist_id}/hits/{event_id}/verdicts``."""
     path = f"{_path(watchlist_id)}/hits/{event_id:d}/verdicts"

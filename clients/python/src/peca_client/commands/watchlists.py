@@ -39,6 +39,7 @@ def add_watchlists(commands: Any) -> None:
     )
     _add_add(watchlists)
     _add_hits(watchlists)
+    _add_resend(watchlists)
     _add_events(watchlists)
     add_command(
         watchlists,
@@ -93,6 +94,22 @@ def _add_hits(watchlists: Any) -> None:
     )
     parser.add_argument("watchlist", metavar="ID", help="the watchlist's id")
     parser.add_argument("--limit", type=count, default=100, metavar="N", help="most hits [100]")
+    parser.add_argument("--dead", action="store_true", help="only those whose webhook was given up")
+
+
+def _add_resend(watchlists: Any) -> None:
+    parser = add_command(
+        watchlists,
+        "resend",
+        "send the hits again whose webhook was given up, as after an outage of its receiver",
+        "  peca-client watchlists resend 0b8e4b9c-5a0f-4f3f-9d58-0b1f4f5a9a37\n"
+        "  peca-client watchlists resend 0b8e4b9c-5a0f-4f3f-9d58-0b1f4f5a9a37 --event 41 --event 42",
+        resend,
+    )
+    parser.add_argument("watchlist", metavar="ID", help="the watchlist's id")
+    parser.add_argument(
+        "--event", action="append", type=count, metavar="N", help="only this hit; may stand several times"
+    )
 
 
 def _add_events(watchlists: Any) -> None:
@@ -169,13 +186,25 @@ def hits(options: argparse.Namespace) -> int:
     """List what passed the threshold of a watchlist."""
     with open_client(options) as client:
         page = min(options.limit, _LARGEST_PAGE)
-        listed = each(client.watchlist_hits, options.watchlist, limit=page)
+        webhook = "dead" if options.dead else None
+        listed = each(client.watchlist_hits, options.watchlist, limit=page, webhook=webhook)
         found: list[WatchHit] = list(islice(listed, options.limit))
     if options.json:
         print_json(found)
     else:
         rows = [(hit.event_id, hit.score, hit.image_id, hit.camera_id, hit.captured_at) for hit in found]
         print_table(("event", "score", "image", "camera", "captured"), rows)
+    return Exit.DONE
+
+
+def resend(options: argparse.Namespace) -> int:
+    """Have webhooks called again."""
+    with open_client(options) as client:
+        sent = client.resend_hits(options.watchlist, options.event)
+    if options.json:
+        print_json({"count": sent})
+    else:
+        print(f"to be sent again: {sent} of the hits whose webhook was given up")
     return Exit.DONE
 
 
