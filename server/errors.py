@@ -150,7 +150,7 @@ class WebhookRefused(InvalidInput):
 
 
 class StreamsExceeded(PecaError):
-    """As many event streams are open as the server takes; one may end soon.
+    """As many event streams are open as the server takes, of a key or in all; one may end soon.
 
     Attributes:
         retry_after_s: When to try again, in whole seconds.

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
@@ -13,6 +14,8 @@ from server.watchlists import WatchHit
 
 HEARTBEAT_S = 15.0
 MAX_STREAMS = 256
+MAX_STREAMS_OF_A_KEY = 16
+"""A desk has one, a page that is connected again two for a while."""
 _LOOK_S = 1.0
 _PAGE = 100
 _RECONNECT_MS = 3000
@@ -32,6 +35,7 @@ class Events:
         self._heartbeat_s = heartbeat_s
         self._lock = Lock()
         self._wakers: set[Callable[[], object]] = set()
+        self._seats: Counter[str] = Counter()
         self._ended = False
 
     def publish(self) -> None:
@@ -57,18 +61,37 @@ class Events:
         """End every stream within a second; only a flag, so that a signal's handler may call it."""
         self._ended = True
 
-    def newest(self) -> int:
-        """Where a stream begins that asks for nothing earlier."""
-        return self._store.newest()
+    def start(self, after: int | None) -> int:
+        """The event id before the first hit of a stream.
 
-    def check_room(self) -> None:
-        """Refuse a stream more than the server takes.
+        Args:
+            after: As its listener gave it; ``None`` begins with what comes from now on. One that no hit has
+                had yet was given before the data folder was restored from a backup: which hits the listener
+                has not heard is not known, so it hears all that are kept.
+        """
+        newest = self._store.newest()
+        return newest if after is None else after if after <= newest else 0
+
+    def take_seat(self, key_id: str) -> Callable[[], None]:
+        """Take a place for a stream; what is returned gives it back, and is called once.
 
         Raises:
-            StreamsExceeded: There are as many.
+            StreamsExceeded: As many streams are open, of this key or of all, as the server takes.
         """
-        if len(self._wakers) >= MAX_STREAMS:
-            raise StreamsExceeded(f"{MAX_STREAMS} event streams are open, as many as this server takes")
+        with self._lock:
+            if self._seats.total() >= MAX_STREAMS:
+                raise StreamsExceeded(f"{MAX_STREAMS} event streams are open, as many as this server takes")
+            if self._seats[key_id] >= MAX_STREAMS_OF_A_KEY:
+                raise StreamsExceeded(
+                    f"{MAX_STREAMS_OF_A_KEY} event streams of this key are open, as many as one may have"
+                )
+            self._seats[key_id] += 1
+
+        def give_back() -> None:
+            with self._lock:
+                self._seats -= Counter([key_id])  # forgets a key that has none left
+
+        return give_back
 
     async def stream(
         self, after: int, sees: Callable[[WatchHit], bool], check: Callable[[], object]

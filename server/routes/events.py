@@ -1,11 +1,12 @@
 """Hits as they come."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from anyio import CancelScope, to_thread
 from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from index.errors import PecaError
 from server.access import Caller, Permission
@@ -47,15 +48,28 @@ def listen(
     The stream says so every 15 seconds where there is nothing to say, and ends with the key, the session
     or the server.
     """
-    parts.events.check_room()
-    given = last_event_id if last_event_id is not None else after
-    start = parts.events.newest() if given is None else given
-    parts.audit.append(Action.READ, caller, stream="events", after=start)
-    return StreamingResponse(
-        _lines(parts, caller, request, start),
-        media_type="text/event-stream",
-        headers={"X-Accel-Buffering": "no"},
-    )
+    give_back = parts.events.take_seat(caller.holder.key_id)
+    try:
+        start = parts.events.start(last_event_id if last_event_id is not None else after)
+        parts.audit.append(Action.READ, caller, stream="events", after=start)
+    except BaseException:
+        give_back()
+        raise
+    return _Stream(_lines(parts, caller, request, start), give_back)
+
+
+class _Stream(StreamingResponse):
+    """Gives its place back at its end, also where its listener left before the first line."""
+
+    def __init__(self, lines: AsyncIterator[bytes], give_back: Callable[[], None]) -> None:
+        super().__init__(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._give_back = give_back
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._give_back()
 
 
 async def _lines(parts: Parts, caller: Caller, request: Request, start: int) -> AsyncIterator[bytes]:

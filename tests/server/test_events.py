@@ -192,15 +192,75 @@ def test_listening_is_recorded(site: Site, settings: Settings) -> None:
     assert ended["shown"] >= 1
 
 
-def test_there_are_not_too_many_streams(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "MAX_STREAMS", len(site.app.state.parts.events._wakers) + 1)
+def seats_are_free(site: Site, wait_s: float = 10) -> bool:
+    end = time.monotonic() + wait_s
+    while (taken := site.app.state.parts.events._seats.total()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not taken
+
+
+def refusal(http: httpx.Client) -> tuple[int, str, str, str]:
+    answer = http.get("/events")
+    told = answer.json()
+    return answer.status_code, told["type"], told["detail"], answer.headers["retry-after"]
+
+
+def test_there_are_not_too_many_streams(
+    site: Site, as_holder: AsHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_STREAMS", 2)
+    ada = as_holder(site, "Ada", Role.OPERATOR)
+    with listening(site.http), listening(ada.http):
+        status, kind, detail, wait_s = refusal(site.http)
+    assert (status, kind, wait_s) == (429, "urn:peca:problem:streams-exceeded", "10")
+    assert detail.startswith("2 event streams are open")
+    assert seats_are_free(site)
+    with listening(site.http):
+        pass
+
+
+def test_a_key_has_not_all_streams_however_fast_it_asks(
+    site: Site, as_holder: AsHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_STREAMS_OF_A_KEY", 3)
+    ada = as_holder(site, "Ada", Role.OPERATOR)
+    statuses, ended, all_asked = [], threading.Event(), threading.Barrier(13)
+
+    def ask() -> None:
+        all_asked.wait()
+        with ada.http.stream("GET", "/events") as answer:
+            statuses.append(answer.status_code)
+            ended.wait(30)
+
+    askers = [threading.Thread(target=ask) for _ in range(12)]
+    for asker in askers:
+        asker.start()
+    all_asked.wait()
+    end = time.monotonic() + 20
+    while len(statuses) < 12 and time.monotonic() < end:
+        time.sleep(0.02)
+    try:
+        assert sorted(statuses) == [200] * 3 + [429] * 9
+        assert refusal(ada.http)[2].startswith("3 event streams of this key are open")
+        with listening(site.http):
+            pass
+    finally:
+        ended.set()
+        for asker in askers:
+            asker.join()
+    assert seats_are_free(site)
+
+
+def test_an_id_from_before_a_restore_leaves_no_stream_silent(site: Site, settings: Settings) -> None:
     watch(site)
     sighting(site, "a")
-    with listening(site.http, params={"after": 0}) as lines:
-        next_event(lines)
-        answer = site.http.get("/events")
-    assert (answer.status_code, answer.json()["type"]) == (429, "urn:peca:problem:streams-exceeded")
-    assert answer.headers["retry-after"] == "10"
+    sighting(site, "b")
+    with listening(site.http, headers={"Last-Event-ID": "500"}) as lines:
+        assert [next_event(lines)[0] for _ in range(2)] == [1, 2]
+        sighting(site, "c")
+        assert next_event(lines)[0] == 3
+    log = (settings.data_folder / "audit.jsonl").read_text().splitlines()
+    assert [record["after"] for line in log if "after" in (record := json.loads(line))] == [0]
 
 
 def test_an_open_stream_does_not_keep_the_server_from_ending(launch: Callable[[], Process]) -> None:
