@@ -12,8 +12,11 @@ from clients.progress import progress_bar
 from index.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from index.copying import CopyReport
     from index.reindex import NewEncoder
+    from index.space import EmbeddingSpec
     from index.switching import ReindexReport
 
 ADDRESS = "embedded:FOLDER, milvus:HOST:PORT or milvus:FILE.db"
@@ -23,12 +26,23 @@ _NAMED = 20
 def copy(
     source: Annotated[str, typer.Argument(help=f"Address of the gallery to copy: {ADDRESS}.")],
     target: Annotated[str, typer.Argument(help="Address of the copy; absent, or left by a copy before.")],
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror",
+            help="Also remove from the target what the source does not hold, and replace what differs.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --mirror: do it; without it, only say what would be done.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Copy a gallery into another engine or place, and compare every record and vector.
 
     Runs beside a server of the source; one that was broken off is resumed. Ends with 1 where the two
-    differ. Image files are not copied: they stay in the server's data folder.
+    differ. Nothing is removed from the target but with --mirror and --yes. Image files are not copied:
+    they stay in the server's data folder.
 
     Example: peca gallery copy embedded:site milvus:db1:19530
     """
@@ -40,15 +54,20 @@ def copy(
     spec = stored_spec(source)
     if spec is None:
         raise InvalidInput(f"there is no gallery at {names[0]} to copy")
-    if target == "memory:" or source == target:
+    if yes and not mirror:
+        raise typer.BadParameter("--yes goes with --mirror; a copy without --mirror removes nothing")
+    if target == "memory:" or _same_place(source, target):
         raise InvalidInput(f"expected another gallery that lasts to copy into, got {names[1]}")
+    if mirror and not yes:
+        _say_difference(source, target, spec)
+        return
     with (
         closing(open_gallery(source, spec, read_only=True)) as read,
         closing(open_gallery(target, spec)) as written,
         progress_bar() as bar,
     ):
         task = bar.add_task("Copying, then comparing", total=2 * read.count())
-        report = copy_gallery(read, written, lambda images: bar.advance(task, images))
+        report = copy_gallery(read, written, lambda images: bar.advance(task, images), mirror=mirror)
     if as_json:
         print_json(asdict(report))
     else:
@@ -192,6 +211,8 @@ def _print_copy(report: "CopyReport", source: str, target: str, encoder: str) ->
 
     print(f"{source} -> {target}, encoder {encoder}")
     print(f"{counted(report.added, 'image')} copied; there before: {report.unchanged:,}")
+    if report.removed or report.replaced:
+        print(f"removed from the target: {report.removed:,}; replaced in it: {report.replaced:,}")
     print(
         f"{report.verified:,} of {report.source_images:,} verified: record and vector agree, no component "
         f"differs by more than {report.largest_difference:.1g}"
@@ -201,9 +222,54 @@ def _print_copy(report: "CopyReport", source: str, target: str, encoder: str) ->
     if report.fault_count > len(report.faults):
         print(f"  and {counted(report.fault_count - len(report.faults), 'fault')} more")
     if report.fault_count:
-        print(f"{counted(report.fault_count, 'fault')}: the copy is not whole; see above, then run it again")
+        print(f"{counted(report.fault_count, 'fault')}: the copy is not whole; {_what_helps(report)}")
     else:
         print("the copy is whole; image files were left where they are, in the server's data folder")
+
+
+def _what_helps(report: "CopyReport") -> str:
+    if not report.needs_mirror:
+        return "run it again"
+    return (
+        "the target holds images that the source does not, or holds otherwise, as after removals: run it "
+        "again with --mirror, which says what it would remove and replace, then with --mirror --yes"
+    )
+
+
+def _say_difference(source: str, target: str, spec: "EmbeddingSpec") -> None:
+    from index.copying import difference
+    from index.gallery import open_gallery, shown_address
+    from index.wording import counted
+
+    with (
+        closing(open_gallery(source, spec, read_only=True)) as read,
+        closing(open_gallery(target, spec, read_only=True)) as written,
+    ):
+        found = difference(read, written)
+    extra, changed = counted(len(found.extra), "image"), counted(len(found.changed), "image")
+    print(f"{extra} that the source does not hold would be removed from {shown_address(target)}")
+    _name(found.extra)
+    print(f"{changed} would be replaced, since record or vector differ")
+    _name(found.changed)
+    print(f"{counted(found.missing, 'image')} would be copied")
+    print("nothing was changed; to do it, add --yes")
+
+
+def _name(image_ids: "Sequence[str]") -> None:
+    for image_id in image_ids[:_NAMED]:
+        print(f"  image {image_id!r}")
+    if len(image_ids) > _NAMED:
+        print(f"  and {len(image_ids) - _NAMED:,} more")
+
+
+def _same_place(source: str, target: str) -> bool:
+    """Whether the two addresses are of one gallery, however they are spelt."""
+    from index.gallery import embedded_folder
+
+    first, second = embedded_folder(source), embedded_folder(target)
+    if first is None or second is None:
+        return source == target
+    return first.resolve() == second.resolve()
 
 
 def _print_reindex(report: "ReindexReport", gallery: str, encoder: Path) -> None:

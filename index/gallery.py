@@ -90,6 +90,10 @@ class Gallery(Protocol):
         """
         ...
 
+    def records(self, where: Where = ANY) -> Iterator[list[ImageRecord]]:
+        """The records that ``vectors`` gives, in its order and in batches, without reading any vector."""
+        ...
+
     def page(self, where: Where, limit: int, before: tuple[datetime, str] | None = None) -> list[ImageRecord]:
         """The newest images that pass ``where``: by ``captured_at``, then ``image_id``, both descending.
 

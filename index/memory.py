@@ -67,6 +67,11 @@ class MemoryGallery:
             self._check_open()
             yield records[start : start + _BATCH], rows[start : start + _BATCH]
 
+    def records(self, where: Where = ANY) -> Iterator[list[ImageRecord]]:
+        """See ``Gallery.records``."""
+        for records, _ in self.vectors(where):
+            yield records
+
     def page(self, where: Where, limit: int, before: tuple[datetime, str] | None = None) -> list[ImageRecord]:
         """See ``Gallery.page``."""
         last = check_page(limit, before)

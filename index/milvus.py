@@ -105,18 +105,15 @@ class MilvusGallery:
 
     def vectors(self, where: Where = ANY) -> Iterator[tuple[list[ImageRecord], NDArray[np.float32]]]:
         """See ``Gallery.vectors``."""
-        self._check_open()
-        order = sorted(
-            (columns["position"], columns["image_id"])
-            for page in self._table.pages(where, ["image_id", "position"])
-            for columns in page
-        )
-        for start in range(0, len(order), self._table.page_rows):
-            self._check_open()
-            rows = self._table.rows([ids for _, ids in order[start : start + self._table.page_rows]])
-            if rows:
+        for ids in self._in_order(where):
+            if rows := self._table.rows(ids):
                 yield [row.record for row in rows], np.stack([row.vector for row in rows])
-        self._check_open()
+
+    def records(self, where: Where = ANY) -> Iterator[list[ImageRecord]]:
+        """See ``Gallery.records``."""
+        for ids in self._in_order(where):
+            if rows := self._table.rows(ids, fields=SCALARS):
+                yield [row.record for row in rows]
 
     def page(self, where: Where, limit: int, before: tuple[datetime, str] | None = None) -> list[ImageRecord]:
         """See ``Gallery.page``; Milvus orders nothing, so a window of time is sought that holds enough."""
@@ -166,6 +163,19 @@ class MilvusGallery:
         """See ``Gallery.close``."""
         self._closed = True
         self._connection.close()
+
+    def _in_order(self, where: Where) -> Iterator[list[str]]:
+        """The stored ids of what passes ``where``, in the order of adding, as many as one page holds."""
+        self._check_open()
+        order = sorted(
+            (columns["position"], columns["image_id"])
+            for page in self._table.pages(where, ["image_id", "position"])
+            for columns in page
+        )
+        for start in range(0, len(order), self._table.page_rows):
+            self._check_open()
+            yield [ids for _, ids in order[start : start + self._table.page_rows]]
+        self._check_open()
 
     def _find_or_begin(self) -> Generation:
         found = current(self._connection, self._address)

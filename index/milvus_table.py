@@ -74,12 +74,14 @@ class Table:
                 return
             last = max(columns["image_id"] for columns in found)
 
-    def rows(self, ids: Collection[str], level: str = SESSION) -> list[Row]:
-        """The rows of these stored ids, in the order of adding."""
+    def rows(
+        self, ids: Collection[str], level: str = SESSION, fields: Sequence[str] = EVERYTHING
+    ) -> list[Row]:
+        """The rows of these stored ids, in the order of adding; with a vector if it is among ``fields``."""
         found = [
             decoded(columns)
             for some in _chunks(ids, self.page_rows)
-            for columns in self._query(f"image_id in {listed(some)}", EVERYTHING, level)
+            for columns in self._query(f"image_id in {listed(some)}", fields, level)
         ]
         return sorted(found, key=lambda row: row.order)
 

@@ -150,6 +150,13 @@ class EmbeddedGallery:
             yield page
             self._check_open()
 
+    def records(self, where: Where = ANY) -> Iterator[list[ImageRecord]]:
+        """See ``Gallery.records``."""
+        self._check_open()
+        for page in self._store.record_pages(where):
+            yield page
+            self._check_open()
+
     def page(self, where: Where, limit: int, before: tuple[datetime, str] | None = None) -> list[ImageRecord]:
         """See ``Gallery.page``."""
         last = check_page(limit, before)

@@ -174,6 +174,13 @@ class Store:
                 records = [self._record(columns) for _, _, *columns in found]
                 yield records, self._rows([row[:2] for row in found])
 
+    def record_pages(self, where: Where) -> Iterator[list[ImageRecord]]:
+        """The records that ``pages`` gives, without their vectors."""
+        positions = np.sort(self.positions(where))
+        for start in range(0, len(positions), _BATCH):
+            if found := self.records(positions[start : start + _BATCH].tolist()):
+                yield [found[position] for position in sorted(found)]
+
     def newest(self, where: Where, limit: int, before: tuple[datetime, str] | None) -> list[ImageRecord]:
         """See ``Gallery.page``; ``before`` is in UTC."""
         condition, values = _condition(where)

@@ -102,7 +102,27 @@ def test_a_copy_that_is_not_whole_ends_with_1_and_says_why(data: Path, peca: Pec
     code, out, _ = peca("gallery", "copy", f"embedded:{data}", target)
     assert code == 1
     assert "the source holds 8 images, the target 9" in out
-    assert "the copy is not whole" in out
+    assert "the copy is not whole; the target holds images that the source does not" in out
+    assert "run it again with --mirror" in out
+
+
+def test_a_copy_follows_removals_when_it_is_asked_to_mirror(data: Path, peca: Peca, tmp_path: Path) -> None:
+    copy = ("gallery", "copy", f"embedded:{data}", f"embedded:{tmp_path}/copy")
+    assert peca(*copy, "--mirror")[0] == 1, "there is nothing to compare with yet"
+    peca(*copy)
+    peca("gallery", "erase", "--gallery", f"embedded:{data}", "--image-id", "i3", "--yes")
+    code, out, _ = peca(*copy, "--mirror")
+    assert code == 0
+    assert "1 image that the source does not hold would be removed from embedded:" in out
+    assert "  image 'i3'\n0 images would be replaced" in out
+    assert "nothing was changed; to do it, add --yes" in out
+    assert peca(*copy)[0] == 1, "nothing was changed indeed"
+    code, out, _ = peca(*copy, "--mirror", "--yes")
+    assert code == 0
+    assert "removed from the target: 1; replaced in it: 0" in out
+    assert "8 of 8 verified" in out
+    assert peca(*copy)[0] == 0
+    assert peca(*copy, "--yes")[0] == 2
 
 
 @pytest.mark.parametrize("target", ["memory:", "same"])
@@ -111,6 +131,8 @@ def test_a_copy_to_nowhere_is_refused(data: Path, peca: Peca, target: str) -> No
     code, _, err = peca("gallery", "copy", source, source if target == "same" else target)
     assert code == 1
     assert "another gallery that lasts" in err
+    code, _, err = peca("gallery", "copy", source, f"embedded:{data}/images/..")
+    assert "another gallery that lasts" in err, "the same folder by another path"
     code, _, err = peca("gallery", "copy", f"embedded:{data}/none", "memory:")
     assert "no gallery at embedded:" in err
 

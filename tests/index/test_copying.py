@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.copying import TOLERANCE, copy_gallery
-from index.errors import GalleryUnavailable
+from index.copying import TOLERANCE, copy_gallery, difference
+from index.errors import GalleryUnavailable, InvalidInput
 from index.gallery import AddReport, Gallery, open_gallery
 from index.memory import MemoryGallery
 from index.records import ImageRecord, Where
@@ -110,3 +110,49 @@ def test_of_many_faults_the_first_are_named_and_all_are_counted() -> None:
         target.add([replace(record, camera_id="other") for record in page], rows)
     report = copy_gallery(source, target)
     assert (report.fault_count, len(report.faults), report.verified) == (300, 20, 0)
+
+
+@pytest.mark.parametrize("engine", ["embedded", "milvus-lite"])
+def test_a_mirroring_copy_follows_what_was_removed_and_changed(tmp_path: Path, engine: str) -> None:
+    if engine == "milvus-lite":
+        pytest.importorskip("milvus_lite")
+    address = {"embedded": f"embedded:{tmp_path}/copy", "milvus-lite": f"milvus:{tmp_path}/copy.db"}[engine]
+    with (
+        closing(open_gallery(f"embedded:{tmp_path}/source", SPEC)) as source,
+        closing(open_gallery(address, SPEC)) as target,
+    ):
+        copy_gallery(filled(1200), source)
+        assert not copy_gallery(source, target).faults
+        source.remove(Where(image_ids=["i3", "i1100"]))
+        source.remove(Where(image_ids=["i5", "i8"]))
+        again = (
+            ImageRecord("i5", Modality.INFRARED, "cam9", NOON),
+            ImageRecord("new", "visible", "cam1", NOON),
+        )
+        source.add(again, np.eye(2, SPEC.dim, dtype=np.float32))
+        source.add(order(filled(9))[8:], np.ones((1, SPEC.dim), np.float32))
+
+        plain = copy_gallery(source, target)
+        assert (plain.added, plain.removed, plain.fault_count, plain.needs_mirror) == (1, 0, 3, True)
+        assert target.count() == 1201, "nothing is removed unasked"
+
+        found = difference(source, target)
+        assert (sorted(found.extra), sorted(found.changed), found.missing) == (
+            ["i1100", "i3"],
+            ["i5", "i8"],
+            0,
+        )
+        report = copy_gallery(source, target, mirror=True)
+        assert (report.removed, report.replaced, report.added, report.faults) == (2, 2, 0, [])
+        assert (report.verified, report.needs_mirror) == (1199, False)
+        assert sorted(order(target), key=str) == sorted(order(source), key=str)
+        assert difference(source, target).extra == difference(source, target).changed == []
+
+
+def test_a_gallery_that_is_no_copy_is_not_emptied() -> None:
+    source, target = filled(3), MemoryGallery(SPEC)
+    target.add([ImageRecord("other", Modality.VISIBLE, "cam1", NOON)], np.ones((1, 8), np.float32))
+    for empty in (source, MemoryGallery(SPEC)):
+        with pytest.raises(InvalidInput, match="no copy of it; nothing was changed"):
+            copy_gallery(empty, target, mirror=True)
+    assert [record.image_id for record in order(target)] == ["other"]

@@ -146,6 +146,9 @@ def test_vectors_come_back_as_unit_rows_in_the_order_of_adding(gallery: Gallery)
     batches = list(gallery.vectors())
     assert [stored for batch, _ in batches for stored in batch] == records[1500:] + records[:1500]
     back = np.concatenate([batch for _, batch in batches])
+    assert [stored for batch in gallery.records() for stored in batch] == records[1500:] + records[:1500]
+    named = Where(image_ids=["i00007", "i02000", "absent"])
+    assert list(gallery.records(named)) == [[records[2000], records[7]]]
     assert back.dtype == np.float32
     np.testing.assert_array_equal(back, l2_normalise(np.concatenate([rows[1500:], rows[:1500]])))
 
