@@ -90,7 +90,15 @@ def opened(
         watch_store = stack.enter_context(closing(WatchStore(folder)))
         events = Events(watch_store)
         keys = _open_keys(settings, audit, events)
-        watching = Watching(watch_store, gallery, audit, events, current.spec.encoder, keys.holders)
+        watching = Watching(
+            watch_store,
+            gallery,
+            audit,
+            events,
+            current.spec.encoder,
+            keys.holders,
+            settings.max_watchlist_hits,
+        )
         catalogue = Catalogue(gallery, images or ImageStore(folder / FOLDER_NAME), watching)
         trail = stack.enter_context(closing(AuditTrail(folder, audit.durable_end)))
         encoding = stack.enter_context(closing(EncodingQueue(current, settings.max_waiting_images)))

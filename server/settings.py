@@ -71,6 +71,7 @@ class Settings(BaseSettings):
             request comes from and whether it came by TLS; nobody's where empty.
         max_watchlists: Most watchlists that stand at once.
         max_watchlist_days: No watchlist lives longer; also how long one lives that does not say.
+        max_watchlist_hits: A watchlist that found so many images ends.
         webhooks_allow_private: Webhooks may go to addresses that are not public, and over plain HTTP.
         webhook_attempts: How often a webhook is tried before it is given up, with growing pauses.
     """
@@ -110,6 +111,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     max_watchlists: int = Field(default=1000, ge=0)
     max_watchlist_days: int = Field(default=90, ge=1, le=3660)
+    max_watchlist_hits: int = Field(default=100_000, ge=1)
     webhooks_allow_private: bool = False
     webhook_attempts: int = Field(default=12, ge=1, le=30)
 

@@ -19,6 +19,14 @@ class Delivery(StrEnum):
     DEAD = "dead"
 
 
+class Ending(StrEnum):
+    """Why a watchlist is compared with nothing any more."""
+
+    TIME = "time"
+    MAKER = "maker"
+    HITS = "hits"
+
+
 @dataclass(frozen=True, slots=True)
 class Watchlist:
     """A stored query.
@@ -38,8 +46,8 @@ class Watchlist:
         encoder: Fingerprint of the encoder of its vector.
         queries: What is told of each query image: ``modality``, ``detected``, ``sha256``.
         webhook_url: Where hits are sent; ``None`` for nowhere.
-        ended_at: When its time or its maker's last key was over, and its images and vector were erased,
-            UTC; ``None`` while it lives.
+        ended_at: When it ended, and its images and vector were erased, UTC; ``None`` while it lives.
+        ended_for: Why; versions before this did not say.
     """
 
     watchlist_id: str
@@ -57,11 +65,16 @@ class Watchlist:
     queries: tuple[dict[str, Any], ...]
     webhook_url: str | None = None
     ended_at: datetime | None = None
+    ended_for: Ending | None = None
 
     @property
-    def has_expired(self) -> bool:
-        """Whether its time is over now."""
-        return self.ended_at is not None or self.expires_at <= datetime.now(UTC)
+    def ending(self) -> Ending | None:
+        """Why it is over now; ``None`` while it lives."""
+        if self.ended_for is not None:
+            return self.ended_for
+        if self.expires_at <= datetime.now(UTC):
+            return Ending.TIME
+        return None if self.ended_at is None else Ending.MAKER
 
     def watches(self, record: ImageRecord, now: datetime) -> bool:
         """Whether an image is compared with it at ``now``."""
@@ -80,13 +93,14 @@ class Watchlist:
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Self:
         """Read what ``as_json`` made."""
-        cameras, ended_at = facts["camera_ids"], facts["ended_at"]
+        cameras, ended_at, ended_for = facts["camera_ids"], facts["ended_at"], facts.get("ended_for")
         return cls(
             **{
                 **facts,
                 "created_at": datetime.fromisoformat(facts["created_at"]),
                 "expires_at": datetime.fromisoformat(facts["expires_at"]),
                 "ended_at": None if ended_at is None else datetime.fromisoformat(ended_at),
+                "ended_for": None if ended_for is None else Ending(ended_for),
                 "modality": Modality(facts["modality"]),
                 "camera_ids": None if cameras is None else tuple(cameras),
                 "queries": tuple(facts["queries"]),

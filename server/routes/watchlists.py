@@ -15,7 +15,7 @@ from server.routes.forms import only_fields
 from server.schemas import BLANK_IS_ABSENT, Instant, Label, Name, Note, QueryModality
 from server.services.query_images import MAX_QUERY_IMAGES
 from server.services.watchlists import Wanted
-from server.watchlists import Delivery
+from server.watchlists import Delivery, Ending
 from server.watchlists import Watchlist as Stored
 
 router = keyed_router("watchlists")
@@ -53,7 +53,10 @@ class Watchlist(BaseModel):
     made_by: str = Field(description="Holder of the key that made it.")
     created_at: datetime = Field(description="UTC.")
     expires_at: datetime = Field(description="UTC; then its images and its vector are erased.")
-    expired: bool = Field(description="Its time is over, or whoever made it holds no key any more.")
+    expired: bool = Field(description="It is over: new images are compared with it no more.")
+    ended_for: Ending | None = Field(
+        description="Its `time` is over, its `maker` holds no key any more, or it has too many `hits`."
+    )
     live: bool = Field(
         description="New images are compared with it: it has not expired, and is of the encoder in use."
     )
@@ -203,10 +206,11 @@ def remove_watchlist(parts: OpenParts, caller: TheCaller, watchlist_id: str) -> 
 
 
 def _told(stored: Stored, counts: dict[str, int], encoder: str) -> dict[str, object]:
-    expired = stored.has_expired
+    expired = stored.ending is not None
     return {
         **stored.as_json(),
         "expired": expired,
+        "ended_for": stored.ending,
         "live": not expired and stored.encoder == encoder,
         "gallery_modality": stored.modality,
         "queries": [

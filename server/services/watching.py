@@ -1,6 +1,7 @@
 """Each new image against each live watchlist, between encoding and acknowledgement."""
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -16,12 +17,13 @@ from index.records import ImageRecord
 from server.audit import Action, AuditLog
 from server.events import Events
 from server.watch_store import WatchStore
-from server.watchlists import Match, Watchlist
+from server.watchlists import Ending, Match, Watchlist
 
 Holders = Callable[[], AbstractSet[str]]
 """Gives the names that hold a key now; what a holder made ends with the last of its keys."""
 
 _HITS_A_RECORD = 500
+_CHANGES = {Ending.TIME: "expire", Ending.MAKER: "end", Ending.HITS: "full"}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,6 +71,7 @@ class Watching:
         events: Told of hits.
         encoder: Fingerprint of the encoder in use; watchlists of another are compared with nothing.
         holders: Those of whom a watchlist may be.
+        max_hits: A watchlist that found so many ends: its threshold tells nobody from anybody.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Watching:
         events: Events,
         encoder: str,
         holders: Holders,
+        max_hits: int,
     ) -> None:
         self._store = store
         self._gallery = gallery
@@ -86,6 +90,8 @@ class Watching:
         self._events = events
         self._encoder = encoder
         self._holders = holders
+        self._max_hits = max_hits
+        self._found = Counter({one: sum(by.values()) for one, by in store.hit_counts().items()})
         self._under_way: set[str] = set()
         self._changed = Condition()
         self._live = _Live([], np.empty((0, 0), np.float32), np.empty(0))
@@ -149,22 +155,23 @@ class Watching:
     def expire(self, now: datetime) -> None:
         """Erase the images and vectors of watchlists whose time is over; their hits stay.
 
-        So too where the maker holds no key any more: nobody answers for such a watchlist.
+        So too where the maker holds no key any more, since nobody answers for such a watchlist, and where
+        there are too many hits to look at.
 
         Raises:
             StorageUnavailable: The store or the audit log cannot be written, or the keys not read.
         """
         live, makers = [one for one in self._store.all() if one.ended_at is None], self._holders()
-        over = [one for one in live if one.expires_at <= now or one.made_by not in makers]
-        for watchlist in over:
+        over = [(one, why) for one in live if (why := self._ending(one, now, makers)) is not None]
+        for watchlist, why in over:
             self._audit.append(
                 Action.WATCHLIST,
-                change="expire" if watchlist.expires_at <= now else "end",
+                change=_CHANGES[why],
                 watchlist_id=watchlist.watchlist_id,
                 case=watchlist.case,
                 made_by=watchlist.made_by,
             )
-            self._store.end(replace(watchlist, ended_at=now))
+            self._store.end(replace(watchlist, ended_at=now, ended_for=why))
         if over:
             self.refresh()
 
@@ -172,6 +179,13 @@ class Watching:
         """``expire``, and ``recover``, which needs the gallery."""
         self.expire(datetime.now(UTC))
         self.recover()
+
+    def _ending(self, watchlist: Watchlist, now: datetime, makers: AbstractSet[str]) -> Ending | None:
+        if watchlist.expires_at <= now:
+            return Ending.TIME
+        if watchlist.made_by not in makers:
+            return Ending.MAKER
+        return Ending.HITS if self._found[watchlist.watchlist_id] >= self._max_hits else None
 
     @contextmanager
     def _batch(self) -> Iterator[str]:
@@ -201,4 +215,6 @@ class Watching:
             )
         self._store.settle(batch, matches)
         if matches:
+            with self._changed:
+                self._found.update(one.watchlist_id for one in matches)
             self._events.publish()

@@ -231,4 +231,8 @@ def _told(image: QueryImage) -> dict[str, object]:
 def _recorded(watchlist: Watchlist) -> dict[str, object]:
     """What the audit log holds of a watchlist that is made; who and when stand in every record."""
     told = watchlist.as_json()
-    return {name: value for name, value in told.items() if name not in ("made_by", "key_id", "ended_at")}
+    return {
+        name: value
+        for name, value in told.items()
+        if name not in ("made_by", "key_id", "ended_at", "ended_for")
+    }

@@ -252,6 +252,7 @@ def test_an_expired_watchlist_is_compared_with_nothing_and_its_pictures_are_eras
     assert len(hits(site, watchlist_id)) == 1
     told = site.http.get(f"/watchlists/{watchlist_id}").json()
     assert (told["expired"], told["live"], told["hits"]) == (True, False, 1)
+    assert told["ended_for"] == "time"
     assert told["queries"][0]["thumbnail_url"] is None
     assert site.http.get(f"/watchlists/{watchlist_id}/images/0").status_code == 404
     assert picture(1)[100:400] not in stored_bytes(settings.data_folder)
@@ -286,7 +287,7 @@ def test_a_watchlist_ends_with_the_last_key_of_its_maker(
     assert [hit["image_id"] for hit in hits(site, watchlist_id)] == ["y", "p1"], "what it found stays"
     until(lambda: site.http.get(f"/watchlists/{watchlist_id}").json()["expired"])
     told = site.http.get(f"/watchlists/{watchlist_id}").json()
-    assert (told["live"], told["queries"][0]["thumbnail_url"]) == (False, None)
+    assert (told["live"], told["queries"][0]["thumbnail_url"], told["ended_for"]) == (False, None, "maker")
     (end,) = [one for one in records(settings) if one.get("change") == "end"]
     assert (end["watchlist_id"], end["made_by"], end["case"]) == (watchlist_id, "Ada", "2026-17")
     assert site.http.get(f"/watchlists/{kept}").json()["live"] is True
@@ -306,6 +307,34 @@ def test_an_expired_key_ends_what_it_watched_for_also_while_the_server_was_down(
     root = as_holder(start(), "root", Role.ADMIN)
     until(lambda: root.http.get(f"/watchlists/{watchlist_id}").json()["expired"])
     assert picture(1)[100:400] not in stored_bytes(settings.data_folder)
+
+
+def test_a_watchlist_that_finds_too_much_ends_and_says_so(
+    start: Callable[..., Site], settings: Settings
+) -> None:
+    site = start(max_watchlist_hits=5)
+    loose, kept = made(watch(site, 1, threshold=-1, case="2026-17")), made(watch(site, 1))
+    site.people(3)
+    assert site.http.get(f"/watchlists/{loose}").json()["ended_for"] is None
+    # One batch is never a hit in part.
+    site.ingest({name: picture(person) for person, name in enumerate("abc", 10)})
+    until(lambda: site.http.get(f"/watchlists/{loose}").json()["expired"])
+    told = site.http.get(f"/watchlists/{loose}").json()
+    assert (told["ended_for"], told["live"], told["hits"]) == ("hits", False, 6)
+    site.ingest({"z": picture(1)}, [about("z", image_id="z")])
+    assert len(hits(site, loose)) == 6
+    assert [hit["image_id"] for hit in hits(site, kept)] == ["z", "p1"]
+    (full,) = [one for one in records(settings) if one.get("change") == "full"]
+    assert (full["watchlist_id"], full["case"]) == (loose, "2026-17")
+    assert picture(1)[100:400] in stored_bytes(settings.data_folder), "the other one's"
+
+
+def test_hits_are_counted_across_a_restart(start: Callable[..., Site], as_holder: AsHolder) -> None:
+    loose = made(watch(start(), 1, threshold=-1))
+    as_holder(start(), "root", Role.ADMIN).people(3)
+    root = as_holder(start(max_watchlist_hits=4), "root 2", Role.ADMIN)
+    root.ingest({"a": picture(8)}, [about("a", image_id="a")])
+    until(lambda: root.http.get(f"/watchlists/{loose}").json()["ended_for"] == "hits")
 
 
 class Other(GreyPixelEncoder):

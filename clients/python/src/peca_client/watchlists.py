@@ -35,6 +35,8 @@ class Watchlist:
         hits: How many there are.
         webhook_url: Where hits are sent, where given.
         webhook_secret: Signs what is sent; only in the answer to making it.
+        ended_for: Why it is over: its ``time``, its ``maker`` holds no key any more, or it has too many
+            ``hits``; ``None`` while it lives.
     """
 
     watchlist_id: str
@@ -49,6 +51,7 @@ class Watchlist:
     hits: int
     webhook_url: str | None
     webhook_secret: str | None = None
+    ended_for: str | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -67,6 +70,7 @@ class Watchlist:
             hits=int(value["hits"]),
             webhook_url=value["webhook_url"],
             webhook_secret=value.get("webhook_secret"),
+            ended_for=value.get("ended_for"),
         )
 
 
