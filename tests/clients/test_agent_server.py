@@ -213,7 +213,8 @@ def test_a_full_disk_ends_it_in_one_line(network: Path, tmp_path: Path) -> None:
     agent_video.write_night_video(tmp_path / "night.avi", [2, 3])
     line = [sys.executable, "-m", "peca_client", "watch", str(tmp_path / "night.avi"), "--camera", "gate"]
     line += ["--modality", "infrared", "--detector", str(network), "--spool", str(tmp_path / "spool")]
-    line += ["--min-height", "10", "--min-sharpness", "0", "--url", "http://127.0.0.1:9", "--patience", "0"]
+    line += ["--min-height", "10", "--min-sharpness", "0", "--patience", "0"]
+    line += ["--url", "http://127.0.0.1:9", "--api-key", "peca_none"]
     limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)); "
     limit += "runpy.run_module('peca_client', run_name='__main__')"
     ended = subprocess.run(

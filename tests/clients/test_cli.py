@@ -112,7 +112,7 @@ def test_what_keeps_a_search_from_succeeding_is_one_line(peca: Peca, server: Ser
     for arguments, told in (
         ((*asked, "--url", "http://127.0.0.1:9", "--api-key", "peca_x"), "is a PECA server running there?"),
         ((*asked, "--url", server.url, "--api-key", "peca_wrong"), "API key"),
-        ((*asked, "--url", "nowhere", "--api-key", "peca_x"), "base_url"),
+        ((*asked, "--url", "nowhere", "--api-key", "peca_x"), "such as http://127.0.0.1:8000; got 'nowhere'"),
         ((*asked, "--url", server.url, "--api-key", server.key, "--camera-id", "never-seen"), "never-seen"),
         (("search", bad, *asked[2:], "--url", server.url, "--api-key", server.key), "415"),
     ):

@@ -1,20 +1,22 @@
 """`peca-client`: its commands against a real server, what they print, and how they end."""
 
+import asyncio
 import json
 import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from client_site import Server, picture, write_pictures
+import trustme
+from client_site import SERVE, Server, picture, start_server, write_pictures
 from PIL import ExifTags, Image
 
-from peca_client import PecaClient
+from peca_client import AsyncPecaClient, PecaClient, UntrustedServer
 from peca_client.commands.tables import print_table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -85,6 +87,83 @@ def test_status_and_what_it_ends_with(run: Run, server: Server) -> None:
     assert "127.0.0.1:9" in err
 
 
+def test_status_says_whether_the_key_is_taken(
+    run: Run, server: Server, client: PecaClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the installer of a camera asks, whose key may do nothing but store."""
+    key = client.create_key("status camera", "camera", camera_ids=["gate"]).key
+    assert key is not None
+    assert json.loads(run("status", "--api-key", key, "--json")[1])["key"] == "taken"
+    code, _, err = run("status", "--api-key", "peca_wrong")
+    assert (code, "401 The API key is not known" in err) == (1, True)
+    monkeypatch.delenv("PECA_API_KEY")
+    code, out, _ = run("status")
+    assert (code, out.splitlines()[0]) == (0, f"ready at {server.url}")
+    assert "give --api-key, or set PECA_API_KEY" in run("cameras")[2]
+    assert "PECA_API_KEY" in run("watch", "a.mp4", "--camera", "gate", "--modality", "visible")[2]
+
+
+def test_a_search_that_finds_nothing_says_where_to_look(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "day.jpg").write_bytes(picture(41))
+    line = ("search", tmp_path / "day.jpg", "--before", "1999-01-01T00:00:00Z")
+    code, out, _ = run(*line)
+    assert code == 0
+    assert out.startswith("nothing found in infrared images; search ")
+    assert "peca-client cameras" in out
+    assert "rank" not in out
+
+
+def test_an_advised_time_is_one_that_is_taken(run: Run) -> None:
+    for line in (("search", "nowhere.jpg", "--after"), ("watch", "nowhere", "--camera", "c", "--start")):
+        light = ("--modality", "visible")
+        code, _, err = run(*line, "2026-05-01", *light)
+        assert code == 2
+        advised = err.rpartition(" or ")[2].strip()
+        assert run(*line, advised, *light)[0] == 1  # the time is taken; the file is not there
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
+    """A server by HTTPS, and the file of the authority that vouches for it as 127.0.0.1."""
+    authority = trustme.CA()
+    files = [tmp_path / name for name in ("authority.pem", "cert.pem", "key.pem")]
+    vouched = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(files[0]))
+    vouched.cert_chain_pems[0].write_to_path(str(files[1]))
+    vouched.private_key_pem.write_to_path(str(files[2]))
+    own = f"port=0, tls_cert={str(files[1])!r}, tls_key={str(files[2])!r}"
+    started = start_server(tmp_path, SERVE.replace("port=0", own))
+    yield started, files[0]
+    started.end()
+
+
+def test_what_tls_fails_of_is_told_with_what_to_do(
+    run: Run, tls_server: tuple[Server, Path], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    https, authority = tls_server
+    code, _, err = run("status", "--url", https.url)
+    assert code == 1
+    assert "the certificate of" in err
+    assert "name that authority's PEM file in SSL_CERT_FILE" in err
+    with pytest.raises(UntrustedServer):
+        asyncio.run(ready(https.url))
+    assert "begin with https://" in run("status", "--url", https.url.replace("https", "http"))[2]
+    assert "begin with http://" in run("status", "--url", server.url.replace("http", "https"))[2]
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    assert run("status", "--url", https.url, "--api-key", https.key)[0] == 0
+    code, _, err = run("status", "--url", https.url.replace("127.0.0.1", "localhost"))
+    assert (code, "a name that the certificate is for" in err) == (1, True)
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    code, _, err = run("status", "--url", https.url)
+    assert (code, "/nowhere.pem cannot be read" in err) == (1, True)
+
+
+async def ready(url: str) -> None:
+    async with AsyncPecaClient(url) as client:
+        await client.version()
+
+
 def test_what_went_wrong_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for line, code, told in (
         (("cameras", "--api-key", "peca_wrong"), 1, "401"),
@@ -92,6 +171,8 @@ def test_what_went_wrong_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_
         (("search",), 2, "expected IMAGE"),
         (("search", "a.jpg", "--after", "2026-05-01T18:00:00"), 2, "expected a time zone"),
         (("search", "a.jpg", "--limit", "0"), 2, "from 1"),
+        (("search", "a.jpg", "--threshold", "3"), 2, "from -1 to 1"),
+        (("cameras", "--url", "127.0.0.1:8000"), 1, "such as http://127.0.0.1:8000"),
         (("ingest", tmp_path, "--camera", "c", "--modality", "visible"), 1, "no image file"),
     ):
         ended = run(*line)

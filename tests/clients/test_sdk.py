@@ -232,7 +232,7 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "", "http://"])
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(InvalidArgument, match="base_url"):
+    with pytest.raises(InvalidArgument, match="expected the server's address"):
         PecaClient(url, "peca_x")
 
 

@@ -15,6 +15,7 @@ from peca_client.errors import (
     TooLarge,
     UnexpectedAnswer,
     UnreadableImage,
+    UntrustedServer,
 )
 from peca_client.exif import captured_at
 from peca_client.keys import ApiKey
@@ -87,6 +88,7 @@ __all__ = [
     "TooLarge",
     "UnexpectedAnswer",
     "UnreadableImage",
+    "UntrustedServer",
     "Verdict",
     "VerdictRecord",
     "Version",

@@ -54,12 +54,11 @@ class AsyncPecaClient(AsyncDeskMethods):
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._policy = RetryPolicy(retries)
-        self._http = httpx.AsyncClient(
-            base_url=calls.checked_base_url(base_url),
-            headers=calls.headers(api_key),
-            timeout=timeout_s,
-            transport=transport,
-        )
+        address, headers = calls.checked_base_url(base_url), calls.headers(api_key)
+        with calls.trusted_authorities():
+            self._http = httpx.AsyncClient(
+                base_url=address, headers=headers, timeout=timeout_s, transport=transport
+            )
 
     async def search(
         self,
@@ -297,6 +296,10 @@ class AsyncPecaClient(AsyncDeskMethods):
     async def version(self) -> Version:
         """Which server this is, and which encoder it searches with."""
         return await self._send(calls.version())
+
+    async def check_key(self) -> None:
+        """Raise ``AuthenticationError`` where the server does not take the key; any role's key will do."""
+        await self._send(calls.check_key())
 
     async def health(self) -> bool:
         """Whether the server's process answers; asked once, without retries."""

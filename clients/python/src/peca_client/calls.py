@@ -4,7 +4,10 @@ Nothing here sends anything, so the blocking and the asynchronous client share a
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,6 +22,7 @@ from peca_client.errors import (
     InvalidArgument,
     ProblemError,
     UnexpectedAnswer,
+    UntrustedServer,
     problem_error,
 )
 from peca_client.models import (
@@ -45,10 +49,19 @@ from peca_client.models import (
     VerdictRecord,
     Version,
 )
-from peca_client.retry import Again, RetryPolicy, retry_after_s
+from peca_client.retry import Again, RetryPolicy, retry_after_s, tls_fault
 
 _T = TypeVar("_T")
 _File = tuple[str, tuple[str, bytes]]
+
+# OpenSSL's numbers of what is wrong with a certificate: for another host or address; by an unknown authority.
+_CERTIFICATE_ADVICE = {
+    **dict.fromkeys((62, 64), "address it by a name that the certificate is for"),
+    **dict.fromkeys(
+        (18, 19, 20, 21),
+        "where the site has an authority of its own, name that authority's PEM file in SSL_CERT_FILE",
+    ),
+}
 
 
 def _succeeded(response: httpx.Response) -> bool:
@@ -339,6 +352,11 @@ def version() -> Call[Version]:
     return Call("GET", "/version", _from_object(Version.from_json))
 
 
+def check_key() -> Call[None]:
+    """``GET /session``, which says of a key that is taken only that it needs no session."""
+    return Call("GET", "/session", lambda _: None, understands=_takes_key)
+
+
 def health() -> Call[bool]:
     """``GET /healthz``."""
     return Call("GET", "/healthz", _succeeded, again=Again.NEVER)
@@ -358,9 +376,13 @@ def checked_base_url(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, TypeError) as error:
-        raise InvalidArgument(f"base_url must be an address such as http://127.0.0.1:8000: {error}") from None
+        raise InvalidArgument(
+            f"expected the server's address, such as http://127.0.0.1:8000: {error}"
+        ) from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise InvalidArgument(f"base_url must be an address such as http://127.0.0.1:8000, got {base_url!r}")
+        raise InvalidArgument(
+            f"expected the server's address, such as http://127.0.0.1:8000; got {base_url!r}"
+        )
     return url
 
 
@@ -375,6 +397,22 @@ def headers(api_key: str | None) -> dict[str, str]:
     if not (api_key.isascii() and api_key.isprintable() and api_key.strip()):
         raise InvalidArgument("api_key must be printable ASCII text, such as peca_...")
     return {"Authorization": f"Bearer {api_key.strip()}"}
+
+
+@contextmanager
+def trusted_authorities() -> Iterator[None]:
+    """Where a client is made: it reads whose certificates it trusts, of which OpenSSL names no file.
+
+    Raises:
+        InvalidArgument: They cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one
+        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+        raise InvalidArgument(
+            f"SSL_CERT_FILE expects a PEM file of authorities; {named} cannot be read as one: {error}"
+        ) from None
 
 
 def _metadata(upload: ImageUpload, filename: str) -> dict[str, str]:
@@ -497,6 +535,10 @@ def _tells_readiness(response: httpx.Response) -> bool:
     return response.is_success or response.status_code == httpx.codes.SERVICE_UNAVAILABLE
 
 
+def _takes_key(response: httpx.Response) -> bool:
+    return response.is_success or _problem(response).get("type") == "urn:peca:problem:session-missing"
+
+
 def _read_readiness(response: httpx.Response) -> Readiness:
     if response.is_success:
         return Readiness(True)
@@ -524,6 +566,14 @@ def no_answer(error: httpx.RequestError) -> ConnectionFailed | UnexpectedAnswer:
         return ConnectionFailed(
             f"{url} did not answer in time ({type(error).__name__}); is the server overloaded?"
         )
+    if isinstance(fault := tls_fault(error), ssl.SSLCertVerificationError):
+        advice = _CERTIFICATE_ADVICE.get(fault.verify_code, "see to the server's certificate")
+        return UntrustedServer(f"the certificate of {url} is refused: {fault.verify_message}; {advice}")
     if isinstance(error, httpx.TransportError):
-        return ConnectionFailed(f"no answer from {url}: {what}; is a PECA server running there?")
+        where = "is a PECA server running there?"
+        if fault is not None and fault.reason == "WRONG_VERSION_NUMBER":
+            what, where = "it does not speak TLS", "does its address begin with http:// instead?"
+        elif isinstance(error, httpx.RemoteProtocolError) and url.scheme == "http":
+            where = "is a PECA server running there, and does its address begin with https:// instead?"
+        return ConnectionFailed(f"no answer from {url}: {what.rstrip('.')}; {where}")
     return UnexpectedAnswer(f"{url} answered with what cannot be read: {what}; check the address")

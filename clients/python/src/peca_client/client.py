@@ -69,12 +69,11 @@ class PecaClient(DeskMethods):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._policy = RetryPolicy(retries)
-        self._http = httpx.Client(
-            base_url=calls.checked_base_url(base_url),
-            headers=calls.headers(api_key),
-            timeout=timeout_s,
-            transport=transport,
-        )
+        address, headers = calls.checked_base_url(base_url), calls.headers(api_key)
+        with calls.trusted_authorities():
+            self._http = httpx.Client(
+                base_url=address, headers=headers, timeout=timeout_s, transport=transport
+            )
 
     def search(
         self,
@@ -411,6 +410,10 @@ class PecaClient(DeskMethods):
     def version(self) -> Version:
         """Which server this is, and which encoder it searches with."""
         return self._send(calls.version())
+
+    def check_key(self) -> None:
+        """Raise ``AuthenticationError`` where the server does not take the key; any role's key will do."""
+        self._send(calls.check_key())
 
     def health(self) -> bool:
         """Whether the server's process answers; asked once, without retries."""

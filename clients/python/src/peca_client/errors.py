@@ -6,6 +6,7 @@
     ├── InvalidArgument           refused here, before anything was sent (also a ValueError)
     ├── UnreadableImage           an image's file cannot be read; nothing was sent (also an OSError)
     ├── ConnectionFailed          no answer: nobody listens, the name is unknown, it took too long
+    │   └── UntrustedServer       its certificate is not trusted here, or is for another name
     ├── UnexpectedAnswer          an answer, but not one of a PECA server of this API
     └── ProblemError              the server said no: status, type, title, detail, problem (RFC 9457)
         ├── AuthenticationError   401, 403: the API key is missing, unknown or not allowed to do this
@@ -34,6 +35,10 @@ class UnreadableImage(PecaClientError, OSError):
 
 class ConnectionFailed(PecaClientError):
     """No answer came, after all retries."""
+
+
+class UntrustedServer(ConnectionFailed):
+    """The server's certificate is not one that this machine trusts under this address; nothing was sent."""
 
 
 class UnexpectedAnswer(PecaClientError):

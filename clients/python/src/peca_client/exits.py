@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from peca_client.errors import ConnectionFailed, PecaClientError, ProblemError
+from peca_client.errors import ConnectionFailed, PecaClientError, ProblemError, UntrustedServer
 
 _NOT_NOW = (429, 503)
 
@@ -19,8 +19,10 @@ class Exit(IntEnum):
     @classmethod
     def of(cls, error: Exception) -> "Exit":
         """The code of an error: ``LATER`` where the same command may well succeed later."""
-        not_now = isinstance(error, ProblemError) and error.status in _NOT_NOW
-        return cls.LATER if not_now or isinstance(error, ConnectionFailed) else cls.FAILED
+        if isinstance(error, ProblemError):
+            return cls.LATER if error.status in _NOT_NOW else cls.FAILED
+        absent = isinstance(error, ConnectionFailed) and not isinstance(error, UntrustedServer)
+        return cls.LATER if absent else cls.FAILED
 
 
 MEANINGS = """\

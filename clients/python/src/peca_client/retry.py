@@ -1,6 +1,7 @@
 """When to try a call again, and how long to wait before."""
 
 import random
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -60,7 +61,17 @@ class RetryPolicy:
 def _worth_retrying(outcome: httpx.Response | httpx.RequestError) -> bool:
     if isinstance(outcome, httpx.Response):
         return outcome.status_code in RETRIED_STATUSES
+    if isinstance(tls_fault(outcome), ssl.SSLCertVerificationError):
+        return False
     return isinstance(outcome, httpx.TransportError) and not isinstance(outcome, HOPELESS)
+
+
+def tls_fault(error: BaseException) -> ssl.SSLError | None:
+    """What TLS failed of, below what httpx made of it."""
+    below: BaseException | None = error
+    while below is not None and not isinstance(below, ssl.SSLError):
+        below = below.__cause__ or below.__context__
+    return below
 
 
 def retry_after_s(response: httpx.Response) -> float | None:

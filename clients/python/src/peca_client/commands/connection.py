@@ -49,15 +49,24 @@ def add_server(parser: argparse.ArgumentParser) -> Any:
     return server
 
 
-def open_client(options: argparse.Namespace) -> PecaClient:
-    """A client by the options.
+def open_client(options: argparse.Namespace, *, needs_key: bool = True) -> PecaClient:
+    """A client by the options; refuses as ``check_server``."""
+    check_server(options, needs_key=needs_key)
+    return PecaClient(options.url, options.api_key or None, timeout_s=options.timeout)
+
+
+def check_server(options: argparse.Namespace, *, needs_key: bool = True) -> None:
+    """Find out before anything is done whether it is said whom to ask.
 
     Raises:
-        CommandError: No server was named.
+        CommandError: No server was named, or no key though one is needed.
     """
     if not options.url:
         raise CommandError("no server: give --url, or set PECA_URL")
-    return PecaClient(options.url, options.api_key, timeout_s=options.timeout)
+    if needs_key and not options.api_key:
+        raise CommandError(
+            "no key: give --api-key, or set PECA_API_KEY; the server's administrator makes keys"
+        )
 
 
 def instant(text: str) -> datetime:
@@ -67,7 +76,8 @@ def instant(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a time as 2026-05-01T22:00:00Z, got {text}") from None
     if moment.utcoffset() is None:
-        raise argparse.ArgumentTypeError(f"expected a time zone, as in {text}Z or {text}+02:00")
+        whole = moment.isoformat()
+        raise argparse.ArgumentTypeError(f"expected a time zone, as in {whole}Z or {whole}+02:00")
     return moment
 
 
@@ -76,6 +86,17 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
     return int(text)
+
+
+def cosine(text: str) -> float:
+    """A cosine similarity, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a cosine similarity from -1 to 1, got {text}")
+    return value
 
 
 def _seconds(text: str) -> float:

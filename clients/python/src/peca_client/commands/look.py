@@ -14,7 +14,7 @@ def add_look(commands: Any) -> None:
     add_command(
         commands,
         "status",
-        "say whether a server can search now, and what it searches with",
+        "say whether a server can search now, what it searches with, and whether it takes the key",
         "  peca-client status --url https://peca.example:8443\n"
         "  until peca-client status --json > status.json; do sleep 1; done",
         status,
@@ -30,10 +30,13 @@ def add_look(commands: Any) -> None:
 
 def status(options: argparse.Namespace) -> int:
     """Ask a server; returns ``Exit.LATER`` where it cannot search yet."""
-    with open_client(options) as client:
+    known: dict[str, Any] = {}
+    with open_client(options, needs_key=False) as client:
         readiness = client.ready()
-        version = client.version() if readiness.ready else None
-    known = {} if version is None else asdict(version)
+        if readiness.ready:
+            if options.api_key:
+                client.check_key()
+            known = {**asdict(client.version()), "key": "taken" if options.api_key else None}
     if options.json:
         print_json({**asdict(readiness), **known})
     else:

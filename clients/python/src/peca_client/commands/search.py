@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from peca_client.commands.connection import add_command, count, instant, open_client
+from peca_client.commands.connection import add_command, cosine, count, instant, open_client
 from peca_client.commands.tables import print_json, print_table
 from peca_client.exits import Exit
 from peca_client.models import AUTO, Modality, SearchResult
@@ -37,7 +37,7 @@ def add_search(commands: Any) -> None:
     parser.add_argument("--exclude-camera", action="append", metavar="ID", help="not this one; as above")
     parser.add_argument("--after", type=instant, metavar="TIME", help="captured then or later")
     parser.add_argument("--before", type=instant, metavar="TIME", help="captured before then")
-    parser.add_argument("--threshold", type=float, metavar="COSINE", help="least score of a result")
+    parser.add_argument("--threshold", type=cosine, metavar="COSINE", help="least score of a result")
     parser.add_argument("--by-track", action="store_true", help="of each track only the best image")
     parser.add_argument("--rerank", action="store_true", help="order the best by the neighbours they share")
     parser.add_argument("--case", help="the case, for the audit log")
@@ -75,6 +75,19 @@ def search(options: argparse.Namespace) -> int:
 
 
 def _print(result: SearchResult) -> None:
+    if not result.items:
+        print(
+            f"nothing found in {result.gallery_modality} images; search {result.search_id}\n"
+            "see what the gallery holds by: peca-client cameras"
+        )
+    else:
+        _print_hits(result)
+    for number, light in enumerate(result.query_modalities, start=1):
+        if light.detected:
+            print(f"image {number} was taken for {light.modality} by its content; if wrong, say --modality")
+
+
+def _print_hits(result: SearchResult) -> None:
     rows = [
         (hit.rank, hit.score, hit.image_id, hit.camera_id, hit.captured_at, hit.track_id, hit.group_size)
         for hit in result.items
@@ -82,6 +95,3 @@ def _print(result: SearchResult) -> None:
     print_table(("rank", "score", "image", "camera", "captured", "track", "images"), rows)
     order = ", ordered by shared neighbours" if result.reranked else ""
     print(f"\n{len(rows)} found in {result.gallery_modality} images{order}; search {result.search_id}")
-    for number, light in enumerate(result.query_modalities, start=1):
-        if light.detected:
-            print(f"image {number} was taken for {light.modality} by its content; if wrong, say --modality")

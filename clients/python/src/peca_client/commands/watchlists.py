@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from peca_client.client import PecaClient
-from peca_client.commands.connection import add_command, add_group, count, instant, open_client
+from peca_client.commands.connection import add_command, add_group, cosine, count, instant, open_client
 from peca_client.commands.tables import moment_text, print_json, print_json_line, print_row, print_table
 from peca_client.errors import PecaClientError
 from peca_client.exits import Exit
@@ -65,7 +65,7 @@ def _add_add(watchlists: Any) -> None:
     parser.add_argument(
         "--threshold",
         required=True,
-        type=float,
+        type=cosine,
         metavar="COSINE",
         help="least score of a hit; choose it by a search with the same images",
     )

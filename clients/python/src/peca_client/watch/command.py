@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from peca_client.client import PecaClient
-from peca_client.commands.connection import add_server
+from peca_client.commands.connection import add_server, check_server, count, instant
 from peca_client.exits import Exit
 from peca_client.models import Modality
 from peca_client.watch.errors import INSTALL, WatchError
@@ -86,10 +86,10 @@ def _add_people(group: Any) -> None:
         help="the network's number for people [SSD 1, YOLO 0]",
     )
     group.add_argument(
-        "--crops", type=_count, default=3, metavar="N", help="crops of a track, or of each 30 s of it [3]"
+        "--crops", type=count, default=3, metavar="N", help="crops of a track, or of each 30 s of it [3]"
     )
     group.add_argument(
-        "--min-height", type=_count, default=64, metavar="PX", help="smaller people are left out [64]"
+        "--min-height", type=count, default=64, metavar="PX", help="smaller people are left out [64]"
     )
     group.add_argument(
         "--min-sharpness",
@@ -100,7 +100,7 @@ def _add_people(group: Any) -> None:
     )
     group.add_argument(
         "--min-hits",
-        type=_count,
+        type=count,
         metavar="N",
         help="frames in which a person must be seen [2; in still images 1]",
     )
@@ -117,7 +117,7 @@ def _add_running(group: Any) -> None:
     group.add_argument("--fps", type=_above_zero, default=5.0, help="frames a second to look at [5]")
     group.add_argument(
         "--start",
-        type=_instant,
+        type=instant,
         metavar="TIME",
         help="when a video file began, with its time zone [its file's time less its length]",
     )
@@ -138,10 +138,10 @@ def watch(options: argparse.Namespace) -> int:
     """Run the agent; returns the exit code.
 
     Raises:
+        CommandError: No server or no key was named.
         WatchError: Something that it needs is not as it should be.
     """
-    if not options.url:
-        raise WatchError("no server: give --url, or set PECA_URL")
+    check_server(options)
     try:
         import cv2  # noqa: F401
         import scipy.optimize  # noqa: F401
@@ -263,13 +263,6 @@ def _shown(source: str) -> str:
     return without_password(source)
 
 
-def _instant(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.utcoffset() is None:
-        raise argparse.ArgumentTypeError(f"expected a time zone, as in 2026-05-01T22:00:00+02:00, got {text}")
-    return moment
-
-
 def _at_least(least: float) -> Any:
     def read(text: str) -> float:
         if not (number := float(text)) >= least:
@@ -283,12 +276,6 @@ def _at_least(least: float) -> Any:
 def _above_zero(text: str) -> float:
     if not 0 < (number := float(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return number
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
     return number
 
 
