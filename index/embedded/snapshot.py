@@ -7,7 +7,7 @@ file in the form that ``sha256sum --check`` reads, and ``manifest.json``, writte
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,10 +17,17 @@ import numpy as np
 
 from index.embedded.index_file import drop_index_file
 from index.embedded.locks import ProcessLock
-from index.embedded.store import FILE_NAME, LOCK_NAME, Store, copy_database, open_stored
+from index.embedded.store import (
+    FILE_NAME,
+    LOCK_NAME,
+    RESTORED_NAME,
+    Store,
+    copy_database,
+    open_stored,
+)
 from index.errors import GalleryUnavailable, InvalidInput, SnapshotInvalid
-from index.files import copy_file, make_folder, sha256_of, sync_folder, sync_folders, write_file
-from index.images import FOLDER_NAME, image_path
+from index.files import copy_file, make_folder, sha256_of, size_of, sync_folder, sync_folders, write_file
+from index.images import DRAFTS_NAME, FOLDER_NAME, image_path, image_paths, remove_drafts
 from index.records import ANY
 
 MANIFEST_NAME = "manifest.json"
@@ -137,10 +144,13 @@ def check_snapshot(snapshot: Path) -> tuple[Manifest, dict[str, str]]:
 def restore_snapshot(snapshot: Path, folder: Path, images: Path) -> Manifest:
     """Put a gallery and its image files back; all of it or nothing.
 
+    SQLite's file comes first, under another name beside which no gallery is begun, and gets its own last.
+    The same call ends what a kill left.
+
     Args:
         snapshot: Folder of the snapshot; every file is checked before one is written.
         folder: Of the gallery; must hold none.
-        images: Of its image files; must hold none.
+        images: Of its image files; must hold none but those of the snapshot.
 
     Raises:
         SnapshotInvalid: The snapshot is incomplete or damaged; nothing is written.
@@ -152,11 +162,18 @@ def restore_snapshot(snapshot: Path, folder: Path, images: Path) -> Manifest:
         make_folder(folder)
         with ExitStack() as held:
             held.callback(ProcessLock(folder / LOCK_NAME).release)
-            _check_empty(folder, images)
-            with _removed_on_failure(images):
-                _put_images(snapshot, sums, images)
+            _check_no_gallery(folder)
+            there = _there_before(snapshot, sums, images)
+            draft = folder / RESTORED_NAME
+            # Of a restore that was broken off, what is there is gone with the rest if this one fails.
+            with _put_back(images, draft, kept=set() if draft.exists() else there):
+                draft.unlink(missing_ok=True)
+                _copy_checked(snapshot / FILE_NAME, draft, sums[FILE_NAME])
+                sync_folder(folder)
+                _put_images(snapshot, sums, images, there)
                 drop_index_file(folder)
-                _put_database(snapshot, sums[FILE_NAME], folder)
+                draft.replace(folder / FILE_NAME)
+                sync_folder(folder)
     return manifest
 
 
@@ -221,40 +238,66 @@ def _faults(snapshot: Path, sums: Mapping[str, str]) -> Iterator[str]:
             yield f"{name} cannot be read ({error.strerror})"
 
 
-def _check_empty(folder: Path, images: Path) -> None:
+def _check_no_gallery(folder: Path) -> None:
+    """Refuse to restore over a gallery, or beside what SQLite would take for changes of what is restored."""
     if (folder / FILE_NAME).exists():
         raise InvalidInput(
             f"a snapshot is restored where no gallery is, and {folder} holds one; name another folder, or "
             "move that gallery away"
         )
-    if any(path.is_file() for path in images.rglob("*")):
+    left = folder / f"{FILE_NAME}-wal"
+    if size_of(left):
         raise InvalidInput(
-            f"a snapshot is restored where no image files are, and {images} holds files; name another "
-            "folder, or move them away"
+            f"{left} holds changes of a gallery that is not here any more, and SQLite would put them into "
+            "what is restored; move it to where that gallery is"
         )
 
 
-def _put_images(snapshot: Path, sums: Mapping[str, str], images: Path) -> None:
-    shelves = set()
-    for name, digest in sums.items():
-        if name != FILE_NAME:
-            target = images / Path(name).relative_to(FOLDER_NAME)
-            make_folder(target.parent)
-            shelves.add(target.parent)
-            _copy_checked(snapshot / name, target, digest)
-    sync_folders(shelves)
+def _there_before(snapshot: Path, sums: Mapping[str, str], images: Path) -> set[Path]:
+    """Which image files of the snapshot are in their places, as a restore that was broken off leaves them.
+
+    Raises:
+        InvalidInput: There are other files.
+    """
+    there = set()
+    for path in images.rglob("*"):
+        inside = path.relative_to(images)
+        if not path.is_file() or inside.parts[0] == DRAFTS_NAME:
+            continue
+        if sums.get(str(FOLDER_NAME / inside)) != sha256_of(path):
+            raise InvalidInput(
+                f"a snapshot is restored where no image files are, and {images} holds files that are not of "
+                f"{snapshot}, as {inside}; name another folder, or move them away"
+            )
+        there.add(path)
+    return there
 
 
-def _put_database(snapshot: Path, digest: str, folder: Path) -> None:
-    draft = folder / f"{FILE_NAME}.draft"
-    draft.unlink(missing_ok=True)
+def _put_images(snapshot: Path, sums: Mapping[str, str], images: Path, there: Set[Path]) -> None:
+    """Put the image files to their places, each whole or not at all."""
+    remove_drafts(images)
+    files = {images / Path(name).relative_to(FOLDER_NAME): name for name in sums if name != FILE_NAME}
+    for target in files.keys() - there:
+        draft = images / DRAFTS_NAME / target.name
+        make_folder(draft.parent)
+        make_folder(target.parent)
+        _copy_checked(snapshot / files[target], draft, sums[files[target]])
+        draft.replace(target)
+    sync_folders(target.parent for target in files)
+
+
+@contextmanager
+def _put_back(images: Path, draft: Path, kept: Collection[Path]) -> Iterator[None]:
+    """Remove all image files but those ``kept``, and ``draft``, if the body fails."""
     try:
-        _copy_checked(snapshot / FILE_NAME, draft, digest)
-        draft.replace(folder / FILE_NAME)
+        yield
     except BaseException:
+        remove_drafts(images)
+        for path in image_paths(images):
+            if path not in kept and path.is_file():
+                path.unlink()
         draft.unlink(missing_ok=True)
         raise
-    sync_folder(folder)
 
 
 def _copy_checked(source: Path, target: Path, digest: str) -> None:

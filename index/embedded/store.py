@@ -28,6 +28,8 @@ from index.space import EmbeddingSpec, Modality
 
 FILE_NAME = "gallery.sqlite3"
 LOCK_NAME = "gallery.lock"
+RESTORED_NAME = f"{FILE_NAME}.draft"
+"""What ``snapshot`` restores, until all of it is there; no gallery is begun beside it."""
 SCHEMA_VERSION = 2
 
 # Vectors stand apart so that a filter reads no page of them; AUTOINCREMENT never gives a position twice.
@@ -108,6 +110,8 @@ class Store:
             if not read_only:
                 make_folder(folder)
                 held.callback(ProcessLock(folder / LOCK_NAME).release)
+                if (folder / RESTORED_NAME).exists() and not self._path.exists():
+                    raise _no_gallery(folder)
                 _begin(self._path, spec)
             stored = read_spec(folder)
             if stored is None:
@@ -597,6 +601,11 @@ def _of_unit_length(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _no_gallery(folder: Path) -> GalleryUnavailable:
+    if (folder / RESTORED_NAME).exists():
+        return GalleryUnavailable(
+            f"a restore to {folder} was broken off: run the same peca gallery restore again, or remove "
+            f"{folder / RESTORED_NAME} to begin with an empty gallery"
+        )
     return GalleryUnavailable(f"there is no gallery at {folder}; ingest images into it first")
 
 

@@ -337,6 +337,8 @@ def test_a_snapshot_is_restored_only_where_nothing_is(site: Path, tmp_path: Path
         restore_snapshot(tmp_path / "snapshot", site, site / "images")
     assert tree(site) == before
     (site / "gallery.sqlite3").unlink()
+    image_path(site / "images", "i7").write_bytes(b"another picture")
+    before = tree(site)
     with pytest.raises(InvalidInput, match="where no image files are"):
         restore_snapshot(tmp_path / "snapshot", site, site / "images")
     other = tmp_path / "other"
@@ -345,6 +347,80 @@ def test_a_snapshot_is_restored_only_where_nothing_is(site: Path, tmp_path: Path
     with pytest.raises(InvalidInput, match="where no image files are"):
         restore_snapshot(tmp_path / "snapshot", other, other / "images")
     assert (other / "images" / "holiday.jpg").read_bytes() == b"mine"
+    assert tree(site) == before
+
+
+RESTORE = """
+import sys
+from pathlib import Path
+from index.embedded.snapshot import restore_snapshot
+snapshot, folder = map(Path, sys.argv[1:])
+restore_snapshot(snapshot, folder, folder / "images")
+print("restored", flush=True)
+"""
+
+
+def test_a_restore_that_was_killed_is_ended_by_the_same_command(site: Path, tmp_path: Path) -> None:
+    with closing(opened(site)) as gallery:
+        put(gallery, site, range(1000, 1400))
+    expected = content(site)
+    snapshot, folder = tmp_path / "snapshot", tmp_path / "restored"
+    take_snapshot(site, site / "images", snapshot)
+    (folder / "images").mkdir(parents=True)
+    for share in (0.0, 0.3, 0.9):
+        with child(RESTORE, snapshot, folder) as process:
+            while len(list((folder / "images").glob("??/*"))) < share * len(expected):
+                assert process.poll() is None
+            while not (folder / "gallery.sqlite3.draft").exists():
+                assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+        for attempt in (
+            lambda: opened(folder),
+            lambda: verified(folder),
+            lambda: opened(folder, read_only=True),
+        ):
+            with pytest.raises(GalleryUnavailable, match="was broken off: run the same peca gallery restore"):
+                attempt()
+        assert not (folder / "gallery.sqlite3").exists(), "no empty gallery takes its place"
+    with child(RESTORE, snapshot, folder) as process:
+        assert line(process) == "restored"
+    assert verified(folder) == ()
+    assert content(folder) == expected
+    assert not list(folder.rglob("*.draft"))
+
+
+def test_a_restore_that_fails_after_a_kill_leaves_nothing(site: Path, tmp_path: Path) -> None:
+    snapshot, folder = tmp_path / "snapshot", tmp_path / "restored"
+    take_snapshot(site, site / "images", snapshot)
+    shutil.copytree(snapshot / "images", folder / "images")
+    image_path(folder / "images", "i3").unlink()
+    image_path(folder / "images", "i3").mkdir()  # a disk that refuses this one file
+    (folder / "gallery.sqlite3.draft").write_bytes(b"a part")
+    with pytest.raises(GalleryUnavailable, match="cannot be restored"):
+        restore_snapshot(snapshot, folder, folder / "images")
+    assert tree(folder) == {}
+
+
+def test_changes_of_another_gallery_do_not_come_into_a_restored_one(site: Path, tmp_path: Path) -> None:
+    """SQLite would apply a write-ahead file that a killed server left, to whatever lies beside it."""
+    take_snapshot(site, site / "images", tmp_path / "snapshot")
+    before = image_path(site / "images", f"i{COUNT + 3}")
+    with child(SERVE, site, COUNT) as process:
+        while not before.exists():
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    wal = site / "gallery.sqlite3-wal"
+    assert wal.stat().st_size
+    (site / "gallery.sqlite3").rename(tmp_path / "moved.sqlite3")
+    with pytest.raises(InvalidInput, match="holds changes of a gallery that is not here any more"):
+        restore_snapshot(tmp_path / "snapshot", site, site / "images")
+    assert wal.stat().st_size
+    wal.unlink()
+    shutil.rmtree(site / "images")
+    restore_snapshot(tmp_path / "snapshot", site, site / "images")
+    assert len(content(site)) == COUNT
 
 
 def test_a_snapshot_needs_an_empty_folder(site: Path, tmp_path: Path) -> None:
