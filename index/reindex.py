@@ -10,7 +10,6 @@ from time import time
 import numpy as np
 from numpy.typing import NDArray
 
-from index.copying import images as images_of
 from index.errors import GalleryUnavailable, InvalidInput
 from index.files import make_folder, sync_folder, write_file
 from index.gallery import Gallery
@@ -66,7 +65,8 @@ def follow(
     """Bring ``new`` to the images that ``old`` holds; every batch is durable, so a killed pass is resumed.
 
     An image that ``new`` holds is embedded again if its record differs, or if its file was written since
-    the last whole pass began (or the first pass, where none was whole).
+    the last whole pass began (or the first pass, where none was whole). No vector is read, so that a pass
+    which finds little to do is short: while the last one goes, nobody may write ``old``.
 
     Args:
         old: The gallery in use; only read.
@@ -83,8 +83,8 @@ def follow(
         _mark_pass(images, encoder.spec, began)
         since = float("inf")
     done = Pass()
-    for records, _ in old.vectors():
-        held = {record.image_id: record for record, _ in images_of(new, records)}
+    for records in old.records():
+        held = {record.image_id: record for record in _held(new, records)}
         todo = [
             record
             for record in records
@@ -95,13 +95,20 @@ def follow(
             _embed(some, held, new, images, encoder, done)
             progress(len(some))
         progress(len(records) - len(todo))
-    for records, _ in new.vectors():
-        kept = {record.image_id for record, _ in images_of(old, records)}
-        gone = [record.image_id for record in records if record.image_id not in kept]
-        if gone:
-            done.removed += new.remove(Where(image_ids=gone))
+    if new.count() > done.embedded + done.already:
+        for records in new.records():
+            kept = {record.image_id for record in _held(old, records)}
+            gone = [record.image_id for record in records if record.image_id not in kept]
+            if gone:
+                done.removed += new.remove(Where(image_ids=gone))
     _mark_pass(images, encoder.spec, began)
     return done
+
+
+def _held(gallery: Gallery, records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
+    """The records that ``gallery`` holds under the ids of these."""
+    for page in gallery.records(Where(image_ids=[record.image_id for record in records])):
+        yield from page
 
 
 def _embed(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from index.errors import GalleryUnavailable, InvalidInput
+from index.files import sync_folder
 from index.gallery import Gallery, is_milvus, shown_address, stored_spec
 from index.generations import current_folder, generation_folder, other_generations, switch
 from index.reindex import NewEncoder, Pass, Progress, follow
@@ -183,11 +184,14 @@ def _drop_folders(folder: Path) -> Iterator[str]:
         try:
             # First, since what a kill leaves must not be a database without its write-ahead file.
             (other / FILE_NAME).unlink(missing_ok=True)
+            sync_folder(other)
             if other == folder:
                 for path in [*folder.glob(f"{FILE_NAME}*"), *folder.glob("index.*")]:
                     path.unlink()
+                sync_folder(folder)
             else:
                 shutil.rmtree(other)
+                sync_folder(other.parent)
         except OSError as error:
             raise GalleryUnavailable(f"the generation in {other} cannot be removed: {error}") from error
         finally:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.embedded.retention import Retention, read_retention, write_retention
+from index.embedded.store import Store
 from index.errors import EncoderMismatch, GalleryUnavailable, InvalidInput
 from index.gallery import embedded_folder, open_gallery, stored_spec
 from index.generations import POINTER_NAME, current_folder
@@ -153,6 +154,35 @@ def test_beside_a_server_all_is_made_ready_and_nothing_switched(site: Site) -> N
     assert_embedded_anew(site, [i for i in range(210) if i != 3])
 
 
+def test_the_pass_that_keeps_a_server_waiting_reads_no_vector_of_what_did_not_change(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in site.images.glob("*/*"):
+        os.utime(path, (0, 0))
+    with closing(open_gallery(site.url, OLD)) as serving:
+        site.reindex()
+        site.store(serving, range(200, 203))
+        serving.remove(Where(image_ids=["i3"]))
+    read: list[str] = []
+    pages, find = Store.pages, Store.find
+
+    def listed(store: Store, where: Where):
+        read.append(f"page {where}")
+        return pages(store, where)
+
+    def sought(store: Store, image_ids: Collection[str]):
+        read.extend(image_ids)
+        return find(store, image_ids)
+
+    monkeypatch.setattr(Store, "pages", listed)
+    monkeypatch.setattr(Store, "find", sought)
+    report = site.reindex()
+    assert (report.embedded, report.already, report.images, report.switched) == (3, 199, 202, True)
+    assert read == ["i200", "i201", "i202"]
+    monkeypatch.undo()
+    assert_embedded_anew(site, [i for i in range(203) if i != 3])
+
+
 def test_an_image_replaced_meanwhile_is_embedded_again(site: Site) -> None:
     with closing(open_gallery(site.url, OLD)) as serving:
         site.reindex()
@@ -198,6 +228,30 @@ def test_old_generations_are_dropped_when_asked(site: Site) -> None:
     folder = current_folder(site.folder)
     assert len(drop_old(site.url)) == 1
     assert list((site.folder / "generations").glob("*/")) == [folder]
+
+
+def test_what_was_dropped_is_gone_after_a_power_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder's names are on the disk once it was synced; a database never without its write-ahead file."""
+    site.reindex()
+    site.reindex(NewEncoder(EmbeddingSpec(6, "third"), decode, encode))
+    synced: dict[str, list[set[str]]] = {}
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        if path.is_dir():
+            synced.setdefault(str(path), []).append({inside.name for inside in path.iterdir()})
+
+    (site.folder / "gallery.sqlite3-wal").write_bytes(b"changes")
+    monkeypatch.setattr(os, "fsync", watched)
+    dropped = drop_old(site.url)
+    assert len(dropped) == 2
+    first, last = synced[str(site.folder)]
+    assert "gallery.sqlite3" not in first
+    assert "gallery.sqlite3-wal" in first
+    assert not [name for name in last if name.startswith("gallery.sqlite3")]
+    assert synced[str(site.folder / "generations")] == [{current_folder(site.folder).name}]
 
 
 def test_what_a_dropping_that_was_broken_off_left_is_dropped_by_the_next(site: Site) -> None:
