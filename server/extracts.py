@@ -32,6 +32,7 @@ COLUMNS = (
     "limit",
     "score_threshold",
     "gallery",
+    "gallery_name",
     "encoder",
     "results",
 )

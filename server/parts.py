@@ -108,6 +108,7 @@ def opened(
         audit.append(
             Action.START,
             gallery=shown_address(settings.gallery),
+            gallery_name=settings.gallery_name,
             encoder=current.spec.encoder,
             require_case=settings.require_case,
             keys=[key.as_json() for key in keys.keys],

@@ -25,6 +25,10 @@ class Patience:
         """Count the time from now on."""
         self._began = time.monotonic()
 
+    def end(self) -> None:
+        """Count no more time: the answer has begun, and who takes it is waited for by ``Connection``."""
+        self._limit_s = None
+
     def remaining_s(self) -> float | None:
         """Seconds left, at least 0; ``None`` without a limit."""
         return None if self._limit_s is None else max(0.0, self._began + self._limit_s - time.monotonic())
@@ -90,9 +94,14 @@ class Attendance:
                 watcher = asyncio.create_task(watch())
             return message
 
+        async def send_begun(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                its.end()
+            await send(message)
+
         before = _CURRENT.set(its)
         try:
-            await self._app(scope, receive_watched, send)
+            await self._app(scope, receive_watched, send_begun)
         finally:
             _CURRENT.reset(before)
             if watcher is not None:

@@ -1,7 +1,6 @@
 """What searches showed, and what people found of it."""
 
-from collections.abc import Iterator
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Query
 from fastapi.responses import StreamingResponse
@@ -42,7 +41,6 @@ _SAME = (
 _ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
-_BLOCK = 1 << 16
 MOST_EXPORTED = 100
 
 
@@ -130,9 +128,9 @@ def export_search(
     parts: OpenParts, caller: TheCaller, search_id: str, query: Annotated[ExportQuery, Query()]
 ) -> StreamingResponse:
     """A zip file: `report.html` for people, `record.json` for programs, and the pictures of the results."""
-    packed = parts.export.run([search_id, *query.also], caller)
+    blocks = parts.export.run([search_id, *query.also], caller)
     headers = {"Content-Disposition": f'attachment; filename="search-{file_name(search_id)}.zip"'}
-    return StreamingResponse(_blocks(packed), media_type="application/zip", headers=headers)
+    return StreamingResponse(blocks, media_type="application/zip", headers=headers)
 
 
 @router.post(
@@ -144,12 +142,6 @@ def export_search(
 def give_verdict(parts: OpenParts, caller: TheCaller, search_id: str, given: VerdictGiven) -> VerdictRecord:
     """Record a verdict on one result; a later one of the same holder supersedes it, and both stay."""
     return _verdict(parts.review.judge(search_id, given, caller), old=False)
-
-
-def _blocks(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while block := file.read(_BLOCK):
-            yield block
 
 
 def _summary(record: Record) -> SearchSummary:

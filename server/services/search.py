@@ -184,6 +184,7 @@ class Search:
             rerank=query.rerank,
             exact=query.exact,
             gallery=shown_address(self._settings.gallery),
+            gallery_name=self._settings.gallery_name,
             encoder=self.encoder,
             results=[_shown(one) for one in ranked],
         )

@@ -1,7 +1,9 @@
 """Verdicts, reading searches and reading the audit log, over HTTP and through the SDK."""
 
 import asyncio
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -232,3 +234,16 @@ def test_the_asynchronous_sdk_does_the_same(client: PecaClient, site: Site, as_h
 
     asyncio.run(use())
     assert client.audit(key="Ada", action="verdict").items[0]["verdict"] == "rejected"
+
+
+def test_a_search_says_which_gallery_it_searched(start: Callable[..., Site]) -> None:
+    site = start(gallery_name="north hall")
+    site.people(1)
+    searched = site.search(picture(0)).json()
+    items = site.http.get("/audit").json()["items"]
+    for action in ("search", "start"):
+        (told,) = [one for one in items if one["action"] == action]
+        assert (told["gallery_name"], told["encoder"]) == ("north hall", "grey-pixels-32x16")
+    folder = site.http.get(f"/searches/{searched['search_id']}/export").content
+    with zipfile.ZipFile(io.BytesIO(folder)) as packed:
+        assert "north hall" in packed.read("report.html").decode()

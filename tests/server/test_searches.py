@@ -3,9 +3,13 @@
 import hashlib
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from server_site import Site, about, picture
@@ -13,6 +17,7 @@ from server_site import Site, about, picture
 from index.images import image_path
 from server.access import Role
 from server.chain import canonical
+from server.clean_copy import clean_copy
 from server.settings import Settings
 
 AsHolder = Callable[..., Site]
@@ -241,3 +246,47 @@ def test_an_old_record_without_a_chain_is_exported(start: Callable[..., Site], s
         {"sha256": "0" * 64, "modality": "visible", "detected": False, "confidence": None, "image_id": None}
     ]
     assert site.http.get("/searches").json()["items"][0]["query_images"] == 1
+
+
+def test_an_export_that_has_begun_is_not_cut_by_the_time_limit(
+    start: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = start(request_timeout_s=1)
+    site.people(4)
+    search_id = site.search(picture(1)).json()["search_id"]
+
+    def slow(data: bytes, *, max_pixels: int) -> bytes:
+        time.sleep(0.4)
+        return clean_copy(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr("server.services.catalogue.clean_copy", slow)
+    began = time.monotonic()
+    with site.http.stream("GET", f"/searches/{search_id}/export") as answer:
+        assert next(answer.iter_raw()).startswith(b"PK")
+        assert time.monotonic() - began < 1.2, "it is sent as it is made"
+    folder = exported(site, search_id)
+    assert time.monotonic() - began > 1.6
+    assert (folder.testzip(), len(folder.namelist())) == (None, 10)
+
+
+def test_an_export_takes_no_room_on_a_disk(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(1).integers(0, 255, (2400, 2400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG", compress_level=0)
+    site.ingest({"n": buffer.getvalue()}, [about("n", image_id="n")])
+    search_id = site.search(picture(1)).json()["search_id"]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    assert exported(site, search_id).read("images/001.png") == buffer.getvalue()
+
+
+def test_an_export_that_fails_on_its_way_looks_like_no_whole_one(site: Site, settings: Settings) -> None:
+    site.people(3)
+    answer = site.search(picture(1)).json()
+    broken = image_path(settings.data_folder / "images", answer["items"][-1]["image_id"])
+    broken.unlink()
+    broken.mkdir()
+    with pytest.raises(httpx.RemoteProtocolError):
+        site.http.get(f"/searches/{answer['search_id']}/export")
+    assert site.http.get("/healthz").status_code == 200
