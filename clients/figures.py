@@ -51,20 +51,27 @@ def draw_distances(distances: Distances, path: Path) -> None:
     same, different = distances.same, distances.different
     across = {"one person": same[Pairing.ACROSS], "different people": different[Pairing.ACROSS]}
     by_pairing = {pairing.words: same[pairing] for pairing in Pairing}
+    # One scale for both, so that the panels can be read against each other.
+    merged = max(map(_bins_to_merge, (*across.values(), *by_pairing.values())))
     with figure(path, columns=2) as (people, modalities):
-        _draw_histograms(people, across, (0, 1))
-        _draw_histograms(modalities, by_pairing, (0, 2, 4))
+        _draw_histograms(people, across, (0, 1), merged)
+        _draw_histograms(modalities, by_pairing, (0, 2, 4), merged)
         _name_gap(people, "Visible to infrared", "separation", distances.separation(Pairing.ACROSS))
         _name_gap(modalities, "One person", "modality gap", distances.modality_gap)
-        # One scale for both, so that the panels can be read against each other.
         furthest = max(people.get_xlim()[1], modalities.get_xlim()[1])
+        highest = max(people.get_ylim()[1], modalities.get_ylim()[1])
         for panel in (people, modalities):
-            panel.set_xlim(0, furthest)
+            # Room above for the legend, which would else hide a peak.
+            panel.set(xlim=(0, furthest), ylim=(0, 1.4 * highest))
 
 
-def _draw_histograms(panel: "Axes", distributions: dict[str, Distribution], colours: Sequence[int]) -> None:
-    """The share of each distribution's pairs by distance, and the mean as a dashed line."""
-    merged = max(map(_bins_to_merge, distributions.values()))
+def _draw_histograms(
+    panel: "Axes", distributions: dict[str, Distribution], colours: Sequence[int], merged: int
+) -> None:
+    """The share of each distribution's pairs by distance, and the mean as a dashed line.
+
+    ``merged`` bins make one of the drawing.
+    """
     edges = bin_edges()[::merged]
     for (label, one), colour in zip(
         distributions.items(), (COLOURS[number] for number in colours), strict=True
@@ -79,8 +86,6 @@ def _draw_histograms(panel: "Axes", distributions: dict[str, Distribution], colo
         panel.stairs(*outline, color=colour, linewidth=1.4, label=f"{label}, mean {one.mean:.2f}")
         panel.vlines(one.mean, 0, share.max(), color=colour, linewidth=1.4, linestyle="--")
     panel.set(xlabel="cosine distance", ylabel=f"pairs (% per {edges[1]:.2g})")
-    # Room above for the legend, which would else hide a peak.
-    panel.set_ylim(0, 1.4 * panel.get_ylim()[1])
     panel.legend(loc="upper left")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,6 +111,20 @@ def test_the_cmc_figure_shows_the_curve(report: EvaluationReport, tmp_path: Path
         assert image.width > 800
         assert image.convert("L").getpixel((5, 5)) == 255
     assert (tmp_path / "cmc.svg").read_text().count("<path") > 10
+
+
+def test_the_panels_of_distances_have_one_scale(tmp_path: Path) -> None:
+    """There are far fewer pairs of one person, which alone would be drawn in wider bins."""
+    draws = np.random.default_rng(0)
+    people = np.arange(80) % 20
+    vectors = (draws.normal(size=(20, 64))[people] + draws.normal(size=(80, 64))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    lights = [Modality.VISIBLE if number < 40 else Modality.INFRARED for number in range(80)]
+    draw_distances(measure_distances(vectors, list(map(str, people)), lights), tmp_path / "distances.svg")
+    # matplotlib tells in comments what it writes as outlines: below each panel, then beside it.
+    told = "|".join(re.findall(r"<!-- (.*?) -->", (tmp_path / "distances.svg").read_text()))
+    people_axis, modalities_axis = re.findall(r"cosine distance\|(.*?per [\d.]+\))", told)
+    assert people_axis == modalities_axis
 
 
 def test_distances_without_a_pair_of_a_kind_are_drawn(tmp_path: Path) -> None:
