@@ -1,12 +1,14 @@
 """From the image files of a query to one vector, and what is told of each of them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.errors import ImageRefused
 from exporter.modality import detect_modality
 from exporter.preprocess import load_image
 from index.errors import InvalidInput
@@ -69,12 +71,13 @@ class QueryImages:
         """
         if not 1 <= len(files) <= MAX_QUERY_IMAGES:
             raise InvalidInput(f"expected 1 to {MAX_QUERY_IMAGES} query images, got {len(files)}")
-        for data in files:
-            check_image_bytes(data, self._settings)
+        for number, data in enumerate(files, start=1):
+            with _named(number, len(files)):
+                check_image_bytes(data, self._settings)
         size, most = self._encoding.image_hw, self._settings.max_image_pixels
         pixels = []
-        for data in files:
-            with SEARCHED.turn():
+        for number, data in enumerate(files, start=1):
+            with SEARCHED.turn(), _named(number, len(files)):
                 pixels.append(load_image(data, size, max_pixels=most))
         told = tuple(_told(*one) for one in zip(files, pixels, lights, strict=True))
         return Decoded(np.stack(pixels), told)
@@ -89,6 +92,17 @@ class QueryImages:
         vectors = self._encoding.encode(decoded.pixels, light, Lane.SEARCH)
         alone: NDArray[np.float32] = vectors[0]
         return alone if len(vectors) == 1 else fuse(vectors)
+
+
+@contextmanager
+def _named(number: int, of: int) -> Iterator[None]:
+    """Say of a refusal which image it is of, where there are several."""
+    try:
+        yield
+    except ImageRefused as error:
+        if of == 1:
+            raise
+        raise type(error)(f"image {number} of {of}: {error}") from error
 
 
 def check_image_bytes(data: bytes, settings: Settings) -> None:

@@ -195,6 +195,19 @@ def test_several_images_are_searched_as_one(site: Site, settings: Settings) -> N
     assert "at most 16" in refused.json()["detail"]
 
 
+def test_of_several_images_the_refused_one_is_named(site: Site) -> None:
+    site.people(2)
+    for bad, told in ((b"no image", "image 2 of 2: "), (picture(1)[:300], "image 2 of 2: ")):
+        files = [("image", ("a.jpg", picture(1))), ("image", ("b.jpg", bad))]
+        refused = site.http.post("/search", files=files, data={"query_modality": "visible"})
+        assert refused.status_code in (415, 422)
+        assert refused.json()["detail"].startswith(told)
+    alone = site.http.post(
+        "/search", files={"image": ("b.jpg", b"no image")}, data={"query_modality": "visible"}
+    )
+    assert not alone.json()["detail"].startswith("image 1")
+
+
 def test_of_each_image_its_own_light_may_be_said(site: Site) -> None:
     site.people(3)
     files = [("image", (f"{person}.jpg", picture(person))) for person in (0, 1, 2)]
