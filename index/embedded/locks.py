@@ -1,50 +1,10 @@
-"""Two locks: among the threads of one process, and among the processes of one machine."""
+"""A lock among the processes of one machine: one writes a gallery."""
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition
 
 from index.errors import GalleryUnavailable
-
-
-class SharedLock:
-    """Many threads share it or one has it alone; one that waits to be alone goes before new sharers."""
-
-    def __init__(self) -> None:
-        self._changed = Condition()
-        self._sharers = 0
-        self._claimed = False
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Hold the lock together with others."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._claimed)
-            self._sharers += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._sharers -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the lock alone."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._claimed)
-            self._claimed = True
-        try:
-            with self._changed:
-                self._changed.wait_for(lambda: self._sharers == 0)
-            yield
-        finally:
-            with self._changed:
-                self._claimed = False
-                self._changed.notify_all()
 
 
 class ProcessLock:
@@ -75,3 +35,15 @@ class ProcessLock:
     def release(self) -> None:
         """Let the next holder in."""
         self._file.close()
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock file at ``path``; leaves it as it is."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False

@@ -1,15 +1,21 @@
 """Whether a gallery is whole: its file, its checksums, its index file and its image files."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from index.embedded.index_file import FILE_NAME, check_index_file
-from index.embedded.store import Store, open_stored
+from index.embedded.locks import is_held
+from index.embedded.store import LOCK_NAME, Store, open_stored
 from index.errors import GalleryUnavailable, IndexFileUnusable, PecaError
 from index.images import image_path, image_paths
 from index.records import ANY
+from index.space import EmbeddingSpec
+
+_LOOKS_S = (0.0, 0.5, 1.5)
+"""Before each look at a fault beside a writer; a call of ``add`` with its files is over by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,9 @@ def verify_gallery(
 ) -> Verification:
     """Look for what is damaged or missing; another process may write the gallery meanwhile.
 
-    An image file that a server is about to write, or to remove, is looked at a second time.
+    What does not fit because a server is about to write it, or to remove it, fits a moment later: the index
+    file and SQLite's word for it, an image and its file. So beside a writer each such fault is looked at
+    again.
 
     Args:
         folder: Of the gallery.
@@ -71,11 +79,29 @@ def _told(faults: Iterator[str]) -> list[str]:
 
 
 def _database_faults(folder: Path, stored: Store) -> Iterator[str]:
-    try:
-        check_index_file(folder, stored.spec, stored.index_token())
-    except IndexFileUnusable as error:
-        yield f"{error}; the next start makes the index anew"
+    if fault := _index_file_fault(folder, stored.spec):
+        yield f"{fault}; the next start makes the index anew"
     yield from stored.faults()
+
+
+def _index_file_fault(folder: Path, spec: EmbeddingSpec) -> str | None:
+    """What is wrong with the index file, and still is with what SQLite says of it later."""
+    fault = None
+    for pause_s in _looks(folder):
+        time.sleep(pause_s)
+        with closing(open_stored(folder, read_only=True)) as now:
+            token = now.index_token()
+        try:
+            check_index_file(folder, spec, token)
+        except IndexFileUnusable as error:
+            fault = str(error)
+        else:
+            return None
+    return fault
+
+
+def _looks(folder: Path) -> Sequence[float]:
+    return _LOOKS_S if is_held(folder / LOCK_NAME) else _LOOKS_S[:1]
 
 
 def _file_faults(
@@ -100,14 +126,19 @@ def _file_faults(
 
 def _pairing_faults(folder: Path, images: Path, files: set[Path], expected: dict[Path, str]) -> Iterator[str]:
     """Images without a file, and files without an image, as they still are when looked at again."""
-    with closing(open_stored(folder, read_only=True)) as now:
-        still = _expected_files(images, now)
-    for path in sorted(expected.keys() - files):
-        if path in still and not path.exists():
-            yield f"image {expected[path]!r} has no file in {images}; ingest it again, or erase it"
-    for path in sorted(files - expected.keys()):
-        if path not in still and path.exists():
-            yield f"the file {path} belongs to no image; remove it"
+    bare, stray = expected.keys() - files, files - expected.keys()
+    for pause_s in _looks(folder):
+        time.sleep(pause_s)
+        with closing(open_stored(folder, read_only=True)) as now:
+            still = _expected_files(images, now)
+        bare = {path for path in bare if path in still and not path.exists()}
+        stray = {path for path in stray if path not in still and path.exists()}
+        if not bare and not stray:
+            return
+    for path in sorted(bare):
+        yield f"image {expected[path]!r} has no file in {images}; ingest it again, or erase it"
+    for path in sorted(stray):
+        yield f"the file {path} belongs to no image; remove it"
 
 
 def _expected_files(images: Path, stored: Store) -> dict[Path, str]:

@@ -282,6 +282,43 @@ def test_a_snapshot_beside_a_writer_is_whole(site: Path, tmp_path: Path) -> None
         assert gallery.count() > COUNT
 
 
+# A writer between the two halves of each of its changes, for as long as a slow disk may hold it there.
+HALFWAY = """
+import sys, time
+from pathlib import Path
+from test_upkeep import opened, put, record, vector
+from index.embedded.index_file import write_index_file
+from index.images import image_path
+from index.records import Where
+folder, what = Path(sys.argv[1]), sys.argv[2]
+gallery = opened(folder)
+if what == "index file":
+    view, vocabulary = gallery._index.view, gallery._index.vocabulary
+    token = write_index_file(folder, gallery.spec, view, vocabulary)
+if what == "store":
+    gallery.add([record(900)], vector(900)[None])
+if what == "remove":
+    image_path(folder / "images", "i3").unlink()
+print("halfway", flush=True)
+time.sleep(0.3)
+if what == "index file":
+    gallery._store.set_index_token(token)
+if what == "store":
+    put(gallery, folder, range(900, 901))
+if what == "remove":
+    gallery.remove(Where(image_ids=["i3"]))
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("what", ["index file", "store", "remove"])
+def test_what_a_writer_is_about_to_end_is_no_fault(site: Path, what: str) -> None:
+    with child(HALFWAY, site, what) as writer:
+        assert line(writer) == "halfway"
+        assert verified(site) == ()
+        assert writer.poll() is None
+
+
 def _change(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
 
