@@ -33,6 +33,7 @@ _DEEPER = 2
 _USUAL = 4.0
 _HALF_SURE = 1.3
 _MOST = 0.08
+_SPARE_SHARE = 4
 
 
 class Plan(StrEnum):
@@ -194,7 +195,7 @@ def _likely(
         for n, candidates in zip(open_ones, looks, strict=True):
             found[n] = candidates
     positions, scores, errors = _joined(found)
-    chosen = best(scores, k + SPARE)
+    chosen = best(scores, k + _spare(k))
     # What an error comes to, as a rule: it has no direction, and its bound is for the worst.
     unsure = _USUAL * float(errors.max()) / len(query) ** 0.5
     return np.sort(positions[chosen[scores[chosen] >= scores[chosen[k - 1]] - unsure]])
@@ -205,15 +206,15 @@ def _first_look(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:
     segment, least = part.segment, _least(k)
     if isinstance(segment, Flat):
         return _all_of(part, query, k)
-    if (found := segment.by_device(query, k + SPARE, part.allowed)) is not None:
+    if (found := segment.by_device(query, k + _spare(k), part.allowed)) is not None:
         return found
     tiers, passing = segment.codec.tiers, part.count / len(part.allowed)
     if part.count <= least or passing <= _FEW * tiers[-1].code_bytes / len(query):
-        return segment.nearest(query, k + SPARE, part.allowed)
+        return segment.nearest(query, k + _spare(k), part.allowed)
     if passing <= _SOME:  # the person's own images may be too few to stand out
         depth = max(least, int(_MOST * part.count))
-        return segment.likely(query, k + SPARE, len(tiers) - 1, depth, part.narrowed)
-    return segment.likely(query, k + SPARE, 0, least, part.narrowed)
+        return segment.likely(query, k + _spare(k), len(tiers) - 1, depth, part.narrowed)
+    return segment.likely(query, k + _spare(k), 0, least, part.narrowed)
 
 
 def _deeper_look(
@@ -225,16 +226,21 @@ def _deeper_look(
         return _all_of(part, query, k)
     last = len(segment.codec.tiers) - 1
     if before.tier == last:
-        return segment.nearest(query, k + SPARE, part.allowed)
-    code = segment.codec.tiers[last]
-    share = min(_HALF_SURE * code.share_above(code.floor(bar)), _MOST)
+        return segment.nearest(query, k + _spare(k), part.allowed)
+    fit = segment.fits[last]
+    share = min(_HALF_SURE * fit.share_above(fit.floor(bar)), _MOST)
     depth = max(_least(k), int(share * part.count))
-    return segment.likely(query, k + SPARE, last, depth, part.narrowed)
+    return segment.likely(query, k + _spare(k), last, depth, part.narrowed)
 
 
 def _least(k: int) -> int:
     """So many are looked at again of every segment."""
-    return max(_SHALLOW, k + SPARE)
+    return max(_SHALLOW, k + _spare(k))
+
+
+def _spare(k: int) -> int:
+    """So many more than ``k`` are scored by the durable vectors: the more, the closer the last ones lie."""
+    return max(SPARE, k // _SPARE_SHARE)
 
 
 def _all_of(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:

@@ -2,8 +2,8 @@
 
 Three codes stand for a vector of D numbers. One byte a number (scalar code) with a bound on its error, so
 that what it cannot decide is known. Half a byte for every 32 and for every 4 numbers (product codes, [PQ];
-searched as in [Quick ADC]), each with the measured spread of its error, so that a search knows how deep it
-has to look.
+searched as in [Quick ADC]); how far these err is measured on the images that they stand for, so that a
+search knows how deep it has to look.
 
 [PQ]: Jegou, Douze, Schmid. Product quantization for nearest neighbor search. PAMI 2011.
 [Quick ADC]: Andre, Kermarrec, Le Scouarnec. Accelerated nearest neighbor search with Quick ADC. ICMR 2017.
@@ -29,6 +29,7 @@ _BITS = 4
 _ROUNDS = 10
 _POINTS = 128
 _PROBES = 256
+_FEW_PROBES = 32
 _NEAREST = 10
 _QUANTILES = 1024
 _HIGHEST = 127
@@ -37,48 +38,34 @@ _SURE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tier:
-    """One product code: a number of ``width`` neighbouring dimensions for each half byte.
+class Fit:
+    """How well a product code tells the cosines of some images.
 
     Its estimate of a cosine, divided by ``gain``, errs by about ``error``.
 
     Attributes:
-        quantiser: FAISS's ``ProductQuantizer``.
         gain: The mean cosine of a vector with what its code stands for, times the latter's length.
         error: The standard deviation of an estimate from the cosine; of all pairs or of near ones,
             whichever is larger.
         spread: (1024,) ascending estimates of pairs drawn at random.
     """
 
-    quantiser: Any
     gain: float
     error: float
     spread: NDArray[np.float32]
 
     @classmethod
-    def learn(cls, rows: NDArray[np.float32], width: int) -> Self:
-        """Learn from (n, D) unit rows; ``width`` divides D."""
-        quantiser = faiss.ProductQuantizer(rows.shape[1], rows.shape[1] // width, _BITS)
-        quantiser.cp.niter = _ROUNDS
-        quantiser.cp.max_points_per_centroid = _POINTS
-        quantiser.cp.min_points_per_centroid = 1
-        quantiser.train(rows)
-        quantiser.sync_transposed_centroids()  # FAISS encodes a third faster with them
-        restored = quantiser.decode(quantiser.compute_codes(rows))
+    def of(cls, rows: NDArray[np.float32], restored: NDArray[np.float32], probes: int) -> Self:
+        """Measure it on (n, D) unit rows and what their codes stand for, with so many as queries."""
         gain = max(float(np.vecdot(rows, restored).mean()), 1e-6)
-        probes = np.linspace(0, len(rows) - 1, min(_PROBES, len(rows))).astype(int)
-        true, guessed = rows[probes] @ rows.T, rows[probes] @ restored.T / gain
+        asked = rows[np.linspace(0, len(rows) - 1, min(probes, len(rows))).astype(int)]
+        true, guessed = asked @ rows.T, asked @ restored.T / gain
         nearest = np.argpartition(-true, min(_NEAREST, len(rows) - 1), axis=1)[:, 1 : _NEAREST + 1]
         errors = guessed - true
         near = np.take_along_axis(errors, nearest, axis=1)
         error = max(float(errors.std()), float(np.sqrt((near**2).mean())))
         spread = np.quantile(guessed, np.linspace(0, 1, _QUANTILES)).astype(np.float32)
-        return cls(quantiser, gain, error, spread)
-
-    @property
-    def code_bytes(self) -> int:
-        """Of one vector."""
-        return int(self.quantiser.code_size)
+        return cls(gain, error, spread)
 
     def floor(self, score: float) -> float:
         """The estimate that an image of cosine ``score`` hardly ever lies below."""
@@ -89,8 +76,43 @@ class Tier:
         return estimate + _SURE * self.error
 
     def share_above(self, estimate: float) -> float:
-        """About which share of a gallery has a higher estimate."""
+        """About which share of these images has a higher estimate."""
         return 1.0 - float(np.searchsorted(self.spread, estimate)) / len(self.spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One product code: a number of ``width`` neighbouring dimensions for each half byte.
+
+    Attributes:
+        quantiser: FAISS's ``ProductQuantizer``.
+        error: ``Fit.error`` on images like those that it was learnt from.
+    """
+
+    quantiser: Any
+    error: float
+
+    @classmethod
+    def learn(cls, rows: NDArray[np.float32], width: int) -> Self:
+        """Learn from (n, D) unit rows; ``width`` divides D."""
+        quantiser = faiss.ProductQuantizer(rows.shape[1], rows.shape[1] // width, _BITS)
+        quantiser.cp.niter = _ROUNDS
+        quantiser.cp.max_points_per_centroid = _POINTS
+        quantiser.cp.min_points_per_centroid = 1
+        quantiser.train(rows[::2])
+        quantiser.sync_transposed_centroids()  # FAISS encodes a third faster with them
+        others = rows[1::2] if len(rows) > 1 else rows  # on what it has seen a code errs less
+        restored = quantiser.decode(quantiser.compute_codes(others))
+        return cls(quantiser, Fit.of(others, restored, _PROBES).error)
+
+    @property
+    def code_bytes(self) -> int:
+        """Of one vector."""
+        return int(self.quantiser.code_size)
+
+    def fit(self, rows: NDArray[np.float32], codes: NDArray[np.uint8]) -> Fit:
+        """How well it tells the cosines of (n, D) rows of (n, B) codes."""
+        return Fit.of(rows, self.quantiser.decode(codes), _FEW_PROBES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,21 +122,28 @@ class Codec:
     Attributes:
         dim: Length D of a vector.
         seen: How many images the gallery held then.
+        last: The position of the last of them.
         scale: Steps of a scalar code in a unit.
         tiers: The product codes, from the quickest to the most faithful.
     """
 
     dim: int
     seen: int
+    last: int
     scale: float
     tiers: tuple[Tier, ...]
 
     @classmethod
-    def learn(cls, rows: NDArray[np.float32], seen: int) -> Self:
+    def learn(cls, rows: NDArray[np.float32], seen: int, last: int) -> Self:
         """Learn from (n, D) unit rows, which should be of all parts of the gallery."""
         scale = _HIGHEST / (_HEADROOM * float(np.abs(rows).max()))
         widths = dict.fromkeys(_dividing(rows.shape[1], width) for width in _WIDTHS)
-        return cls(rows.shape[1], seen, scale, tuple(Tier.learn(rows, width) for width in widths))
+        return cls(rows.shape[1], seen, last, scale, tuple(Tier.learn(rows, width) for width in widths))
+
+    @property
+    def farthest(self) -> float:
+        """How far a vector is from its scalar code, at most, unless it lies beyond what these tell apart."""
+        return 0.5 * float(np.sqrt(self.dim)) / self.scale
 
     def scalar(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
         """The scalar codes (n, D) of unit rows, and how far a row is from its code, at most."""
@@ -129,20 +158,15 @@ class Codec:
 
     def dump(self) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """What ``load`` needs: JSON's types, and arrays."""
-        tiers = [
-            {"width": tier.quantiser.dsub, "gain": tier.gain, "error": tier.error} for tier in self.tiers
-        ]
-        arrays = [
-            part
-            for tier in self.tiers
-            for part in (faiss.vector_to_array(tier.quantiser.centroids), tier.spread)
-        ]
-        return {"dim": self.dim, "seen": self.seen, "scale": self.scale, "tiers": tiers}, arrays
+        tiers = [{"width": tier.quantiser.dsub, "error": tier.error} for tier in self.tiers]
+        arrays = [faiss.vector_to_array(tier.quantiser.centroids) for tier in self.tiers]
+        told = {"dim": self.dim, "seen": self.seen, "last": self.last, "scale": self.scale, "tiers": tiers}
+        return told, arrays
 
     @staticmethod
-    def shapes(dim: int) -> list[tuple[int, ...]]:
-        """Of the arrays of a tier that ``dump`` gives and ``load`` takes."""
-        return [(dim * 2**_BITS,), (_QUANTILES,)]
+    def shape(dim: int) -> tuple[int, ...]:
+        """Of each array that ``dump`` gives and ``load`` takes, one a tier."""
+        return (dim * 2**_BITS,)
 
     @classmethod
     def load(cls, header: dict[str, Any], arrays: Sequence[NDArray[Any]]) -> Self:
@@ -152,14 +176,14 @@ class Codec:
             ValueError: The arrays are not of these sizes.
         """
         tiers = []
-        for told, centroids, spread in zip(header["tiers"], arrays[::2], arrays[1::2], strict=True):
+        for told, centroids in zip(header["tiers"], arrays, strict=True):
             quantiser = faiss.ProductQuantizer(header["dim"], header["dim"] // told["width"], _BITS)
-            if centroids.shape != (quantiser.centroids.size(),) or spread.shape != (_QUANTILES,):
+            if centroids.shape != (quantiser.centroids.size(),):
                 raise ValueError("the codes were learnt for vectors of another length")
             faiss.copy_array_to_vector(centroids.astype(np.float32), quantiser.centroids)
             quantiser.sync_transposed_centroids()
-            tiers.append(Tier(quantiser, told["gain"], told["error"], spread.astype(np.float32)))
-        return cls(header["dim"], header["seen"], header["scale"], tuple(tiers))
+            tiers.append(Tier(quantiser, told["error"]))
+        return cls(header["dim"], header["seen"], header["last"], header["scale"], tuple(tiers))
 
 
 def _dividing(dim: int, width: int) -> int:

@@ -15,6 +15,7 @@ from index.embedded.segments import Coded, Flat
 
 _RELEARN = 4
 _LEARNT = 1 << 19
+_CHANGED = 5
 _THIN = 4
 _BATCH = 2048
 
@@ -98,7 +99,8 @@ class GrowingIndex:
         if rows.size < self.limits.seal or (self.codec is None and rows.size < self.limits.flat):
             return False
         if self.codec is None:
-            self.codec = Codec.learn(_evenly(rows, SAMPLE), len(rows))
+            last = int(columns["position"][-1])
+            self.codec = Codec.learn(_evenly(rows, SAMPLE), len(rows), last)
         new = Coded.encoded(columns, _batches(rows), self.codec).on(self._device)
         with self._changing:
             flat = self._view.flat
@@ -129,17 +131,26 @@ class GrowingIndex:
         return False
 
     def _learn_again(self) -> bool:
-        """Learn a codec from what the gallery holds now, if that is several times what it held then."""
-        if self.codec is None or self.codec.seen >= _LEARNT:
-            return False
-        if self._view.count < _RELEARN * self.codec.seen:
-            return False
+        """Learn a codec from what the gallery holds now, if that is much more, or of another nature."""
         positions = self._view.positions
+        if self.codec is None or not (self._outgrown(self.codec) or self._strayed(self.codec, positions)):
+            return False
         _, rows = self._fetch(_evenly(positions, SAMPLE))
         if len(rows) < len(positions) // _RELEARN and len(rows) < SAMPLE // _RELEARN:
             return False  # most of it is being removed
-        self.codec = Codec.learn(rows, len(positions))
+        self.codec = Codec.learn(rows, len(positions), int(positions[-1]))
         return True
+
+    def _outgrown(self, codec: Codec) -> bool:
+        """Whether there are several times as many images as ``codec`` was learnt from, and then few."""
+        return codec.seen < _LEARNT and self._view.count >= _RELEARN * codec.seen
+
+    def _strayed(self, codec: Codec, positions: NDArray[np.int64]) -> bool:
+        """Whether many images are new since ``codec`` was learnt, and many unlike what it was learnt from."""
+        new = len(positions) - int(np.searchsorted(positions, codec.last, side="right"))
+        strays = [part for part in self._view.coded if part.codec is codec and part.strays]
+        unlike = sum(int(np.count_nonzero(part.alive)) for part in strays)
+        return _CHANGED * min(new, unlike) >= len(positions) > 0
 
     def _code_again(self) -> bool:
         """Code a segment anew by the present codec."""

@@ -31,7 +31,7 @@ from index.space import EmbeddingSpec
 FILE_NAME = "index.faiss"
 _DRAFT_NAME = "index.faiss.draft"
 _FORMAT_LINE = b"PECA index file "
-_FORMAT = b"PECA index file 2\n"
+_FORMAT = b"PECA index file 3\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _CHUNK_BYTES = 1 << 20
 
@@ -197,8 +197,7 @@ class _Reader:
         return view, Vocabulary(header["cameras"], header["people"])
 
     def _codec(self, told: dict[str, Any]) -> Codec:
-        shapes = Codec.shapes(told["dim"]) * len(told["tiers"])
-        return Codec.load(told, [self._floats(*shape) for shape in shapes])
+        return Codec.load(told, [self._floats(*Codec.shape(told["dim"])) for _ in told["tiers"]])
 
     def _coded(self, codec: Codec, count: int, error: float) -> Coded:
         columns = self._columns(count)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.embedded.codec import ZERO, Codec
+from index.embedded.codec import ZERO, Codec, Fit
 from index.embedded.columns import COLUMNS, Columns, is_among
 from index.embedded.device import ROUNDING, Accelerator, Held
 from index.embedded.library import faiss
@@ -22,6 +22,8 @@ SPARE = 32
 
 _GROWTH = 4
 _FEW = 256
+_MEASURED = 1024
+_STRAYS = 1.2
 _GENEROUS = 1.5
 _AT_ONCE = 1024
 _BITS_AT_ONCE = 32
@@ -98,6 +100,7 @@ class Coded:
         fine: FAISS's index of the scalar codes.
         error: The longest way from a vector to what its scalar code stands for.
         quick: FAISS's index of each tier.
+        fits: How well each tier tells the cosines of these images.
         held: The same images on a device; ``None`` where the processor has them alone.
     """
 
@@ -107,6 +110,7 @@ class Coded:
     fine: Any
     error: float
     quick: tuple[Any, ...]
+    fits: tuple[Fit, ...]
     held: Held | None = None
 
     @classmethod
@@ -115,7 +119,10 @@ class Coded:
     ) -> Self:
         """The segment of these scalar codes, and of (n, B) codes of each tier."""
         quick = tuple(_fast_scan(codec, number, codes) for number, codes in enumerate(coarse))
-        return cls(columns, np.ones(len(columns), bool), codec, fine, error, quick)
+        some = np.linspace(0, len(columns) - 1, min(len(columns), _MEASURED)).astype(int)
+        rows = (scalar_codes(fine)[some].astype(np.float32) - ZERO) / np.float32(codec.scale)
+        fits = tuple(tier.fit(rows, codes[some]) for tier, codes in zip(codec.tiers, coarse, strict=True))
+        return cls(columns, np.ones(len(columns), bool), codec, fine, error, quick, fits)
 
     @classmethod
     def encoded(cls, columns: Columns, batches: Iterable[NDArray[np.float32]], codec: Codec) -> Self:
@@ -129,6 +136,14 @@ class Coded:
             coarse.append(quick)
         return cls.of(
             columns, codec, fine, error, [np.concatenate(tier) for tier in zip(*coarse, strict=True)]
+        )
+
+    @property
+    def strays(self) -> bool:
+        """Whether these images are unlike those that their codec was learnt from."""
+        pairs = zip(self.fits, self.codec.tiers, strict=True)
+        return self.error > self.codec.farthest or any(
+            fit.error > _STRAYS * tier.error for fit, tier in pairs
         )
 
     @classmethod
@@ -231,8 +246,8 @@ class Coded:
         search = faiss.SearchParametersIVF(nprobe=1, sel=None if allowed is None else selector(allowed))
         estimates, rows = self.quick[tier].search(query[np.newaxis], depth, params=search)
         found = rows[0][rows[0] >= 0]
-        code, last = self.codec.tiers[tier], float(estimates[0, -1])
-        unseen = code.ceiling(last / code.gain) if len(found) == depth else _NOWHERE
+        fit, last = self.fits[tier], float(estimates[0, -1])
+        unseen = fit.ceiling(last / fit.gain) if len(found) == depth else _NOWHERE
         if len(found) > max(_FEW, k):
             chosen = np.zeros(len(self.columns), bool)
             chosen[found] = True

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +23,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from numpy.typing import NDArray
 
-from index.embedded.ann import Limits, Plan, plan
+from index.embedded.ann import Limits, Plan, plan, search
 from index.embedded.codec import Codec
-from index.embedded.columns import COLUMNS, Names
+from index.embedded.columns import COLUMNS, Described, Names
 from index.embedded.device import Accelerator, Held, accelerator
 from index.embedded.engine import EmbeddedGallery
+from index.embedded.growing import GrowingIndex
 from index.embedded.library import faiss
 from index.embedded.segments import Coded
 from index.errors import DeviceUnfit
@@ -205,7 +207,7 @@ def test_a_search_that_is_not_sure_looks_deeper(pair: tuple[EmbeddedGallery, Gal
 
 def test_scalar_codes_hide_no_more_than_they_say() -> None:
     rows = l2_normalise(np.random.default_rng(0).standard_normal((500, 48)).astype(np.float32))
-    codec = Codec.learn(rows[:200] / 2, 200)  # so that some of the others lie outside of what it knows
+    codec = Codec.learn(rows[:200] / 2, 200, 199)  # so that some of the others lie outside of what it knows
     codes, error = codec.scalar(rows)
     restored = (codes.astype(np.float64) - 128) / codec.scale
     assert 0 < np.linalg.norm(rows - restored, axis=1).max() <= error + 1e-6
@@ -215,7 +217,7 @@ def test_unpacked_product_codes_leave_memory() -> None:
     rows = l2_normalise(np.random.default_rng(0).standard_normal((20_000, 128)).astype(np.float32))
     columns = np.zeros(len(rows), COLUMNS)
     columns["position"] = np.arange(len(rows))
-    codec = Codec.learn(rows[:1000], 1000)
+    codec = Codec.learn(rows[:1000], 1000, 999)
     coded = Coded.encoded(columns, [rows], codec)
     tier = len(codec.tiers) - 1
     assert (coded.coarse(tier) == codec.tiers[tier].quantiser.compute_codes(rows)).all()
@@ -223,6 +225,44 @@ def test_unpacked_product_codes_leave_memory() -> None:
     for _ in range(100):
         coded.coarse(tier)
     assert resident_mb() - before < 10  # of 48 that were unpacked
+
+
+def test_codes_follow_a_gallery_that_changes_its_nature() -> None:
+    """9,000 images, then 6,000 about another mean, as from another site or season."""
+    rng, people, dim = np.random.default_rng(0), 750, 512
+    centres = rng.standard_normal((people, dim))
+    means = rng.standard_normal((2, dim))
+
+    def images(count: int, mean: int) -> NDArray[np.float32]:
+        own = centres[rng.integers(people, size=count)] + 0.5 * rng.standard_normal((count, dim))
+        return l2_normalise(0.63 * own + 0.77 * means[mean])
+
+    rows = np.concatenate([images(9000, 0), images(6000, 1)])
+    described: list[Described] = [(n, "visible", "cam", 0, None) for n in range(len(rows))]
+    limits = Limits(segment=8192, exact=0)
+
+    def recall(index: GrowingIndex, k: int = 20) -> float:
+        queries = images(20, 1)
+        search_now = partial(search, index.view, queries, k, None, fetch=index._fetch, limits=limits)
+        pairs = zip(search_now(exact=False), search_now(exact=True), strict=True)
+        return float(np.mean([len(dict(found).keys() & dict(best)) / k for found, best in pairs]))
+
+    index = GrowingIndex(dim, lambda positions: (positions, rows[positions]), limits)
+    index.append(described[:9000], rows[:9000])
+    while index.step():
+        pass
+    first = index.codec
+    index.append(described[9000:], rows[9000:])
+    while index.take_in():
+        pass
+    assert [part.strays for part in index.view.coded] == [False, True]
+    assert recall(index) > 0.98  # by looking deeper, as the codes are measured on what they stand for
+    while index.step():
+        pass
+    assert index.codec is not first
+    assert not any(part.strays for part in index.view.coded)
+    assert recall(index) == 1
+    assert recall(index, 1000) > 0.998
 
 
 def resident_mb() -> float:
