@@ -31,6 +31,7 @@
     ├── HitUnknown                the watchlist has no such hit, or none that the key may know of
     ├── StreamsExceeded           as many event streams are open as the server takes
     ├── ImageFileMissing          the gallery knows the image, and its file is not in the store
+    ├── TurnsExceeded             more requests of one kind wait for their turn than may
     ├── EncoderBusy               more images wait for the encoder than allowed
     ├── EncoderFails              the encoder fails on every batch
     ├── DeadlinePassed            a request took longer than it may
@@ -165,6 +166,16 @@ class ImageUnknown(PecaError):
 
 class ImageFileMissing(PecaError):
     """The gallery knows the image, and its file is not in the store."""
+
+
+class TurnsExceeded(PecaError):
+    """More requests of one kind wait for their turn than may; the same request may succeed soon.
+
+    Attributes:
+        retry_after_s: When to try again, in whole seconds.
+    """
+
+    retry_after_s = 5
 
 
 class EncoderBusy(PecaError):

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.errors import TurnsExceeded
 from server.metrics import OPEN_BYTES, OPEN_REQUESTS
 from server.patience import patience
 from server.problems import BODY_TOO_LARGE, MALFORMED, SERVER_BUSY, problem_response
@@ -27,27 +28,47 @@ _OF_FILES = b"multipart/form-data"
 
 
 class Turns:
-    """How many pictures are decoded at once for one purpose: one may take a hundred times its file."""
+    """How much is done at once for one purpose: a picture that is decoded may take a hundred times its file.
 
-    def __init__(self) -> None:
-        self._free = BoundedSemaphore(os.cpu_count() or 1)
+    Args:
+        at_once: How many turns; one a processor core where not given.
+        most: How many may have a turn or wait for one; ``None`` for any number.
+    """
+
+    def __init__(self, at_once: int | None = None, most: int | None = None) -> None:
+        self._free = BoundedSemaphore(at_once or os.cpu_count() or 1)
+        self._room = None if most is None else BoundedSemaphore(most)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for a turn no longer than the request does that it is for.
 
         Raises:
+            TurnsExceeded: As many wait as may.
             DeadlinePassed: The request's time is over.
             ClientLeft: Nobody waits for the answer any more.
         """
         its = patience()
-        if not self._free.acquire(timeout=its.remaining_s()):
-            raise its.passed()
+        with self._place():
+            if not self._free.acquire(timeout=its.remaining_s()):
+                raise its.passed()
+            try:
+                its.check()
+                yield
+            finally:
+                self._free.release()
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._room is None:
+            yield
+            return
+        if not self._room.acquire(blocking=False):
+            raise TurnsExceeded("as many requests of this kind wait as this server lets; try again soon")
         try:
-            its.check()
             yield
         finally:
-            self._free.release()
+            self._room.release()
 
 
 # Beside those of ingest, which has threads of its own. Thumbnails are no requests of ``Intake``: a page asks

@@ -27,6 +27,7 @@ from server.services.encoder import CurrentEncoder, Reload
 from server.services.export import Export
 from server.services.hits import Hits
 from server.services.ingest import Ingest
+from server.services.quality import Qualities
 from server.services.query_images import QueryImages
 from server.services.removal import Removal
 from server.services.review import Review
@@ -64,6 +65,7 @@ class Parts:
     removal: Removal
     review: Review
     export: Export
+    qualities: Qualities
 
 
 @contextmanager
@@ -142,6 +144,7 @@ def opened(
             removal=Removal(catalogue, audit),
             review=review,
             export=Export(review, catalogue),
+            qualities=Qualities(catalogue, current.spec.encoder),
         )
 
 

@@ -9,7 +9,6 @@ from index.space import Modality
 from server.access import Permission
 from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
-from server.services.quality import quality
 
 router = keyed_router("gallery")
 
@@ -70,11 +69,13 @@ class QualityAnswer(BaseModel):
 
 @router.get("/quality", summary="See how well people are found here", openapi_extra=needs(Permission.VIEW))
 def read_quality(parts: OpenParts, caller: TheCaller) -> QualityAnswer:
-    """Search each labelled image in the other modality, exactly, and compare all pairs of them."""
-    encoder = parts.encoder.spec.encoder
-    found = quality(parts.catalogue, encoder, caller.holder)
+    """Search each labelled image in the other modality, exactly, and compare all pairs of them.
+
+    What was found stands until labelled images come or go.
+    """
+    found = parts.qualities.of(caller.holder)
     return QualityAnswer(
-        encoder=encoder,
+        encoder=parts.encoder.spec.encoder,
         people=found.distances.people,
         images=found.distances.images,
         labelled=found.labelled,

@@ -28,6 +28,8 @@ _PAGE = 5000
 class Catalogue:
     """The images of this server; safe to call from several threads.
 
+    ``labels_version`` grows where images with a person's label come, or any go, by this server.
+
     The gallery holds the truth: an image exists if its record does. A file is written after its record
     and removed before it, so a power cut can leave a record without its file, which a repeated ingest
     or removal mends, and never a person's picture without a record.
@@ -39,6 +41,7 @@ class Catalogue:
         self._images = images
         self._watching = watching
         self._writing = Lock()
+        self.labels_version = 0
 
     def add(
         self, records: Sequence[ImageRecord], vectors: NDArray[np.float32], files: Sequence[bytes]
@@ -55,6 +58,7 @@ class Catalogue:
         files_by_id = {record.image_id: data for record, data in zip(records, files, strict=True)}
         with self._writing:
             report = self._gallery.add(records, vectors)
+            self.labels_version += any(record.person_id is not None for record in records)
             self._images.write(
                 {image_id: files_by_id[image_id] for image_id in report.added + report.unchanged}
             )
@@ -160,7 +164,9 @@ class Catalogue:
         with self._writing:
             for image_id in image_ids:
                 self._images.remove(image_id)
-            return self._gallery.remove(Where(image_ids=image_ids))
+            count = self._gallery.remove(Where(image_ids=image_ids))
+            self.labels_version += 1
+            return count
 
     def remove(self, image_id: str, holder: Holder) -> None:
         """Remove an image, durably.
@@ -172,6 +178,7 @@ class Catalogue:
             self.get(image_id, holder)
             self._images.remove(image_id)
             self._gallery.remove(Where(image_ids={image_id}))
+            self.labels_version += 1
 
     def narrowed(self, where: Where, holder: Holder) -> Where:
         """``where`` within the limits of ``holder``, for whom other cameras do not exist.
