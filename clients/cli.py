@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="peca",
-    help="Find a person across the day and night cameras of a site.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -150,7 +149,12 @@ def peca(
 ) -> None:
     """Find a person across the day and night cameras of a site.
 
-    Begin with `peca serve`, fill its gallery with `peca ingest`, ask it with `peca search`.
+    Begin with `peca demo`, which shows the whole way on synthetic people. For a site of your own, `peca
+    serve` starts a server and prints its address and a key. With these in PECA_URL and PECA_API_KEY,
+    `peca ingest` fills its gallery and `peca search` asks it. `peca COMMAND --help` shows how.
+
+    Ends with 0 when done, with 1 when it failed, for the reason on standard error, and with 2 when the
+    command line is wrong.
     """
 
 
@@ -220,7 +224,9 @@ def serve(
     try:
         settings = Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
-        told = "; ".join(f"{one['at']}: {one['message']}" for one in validation_errors(list(error.errors())))
+        faults = validation_errors(list(error.errors()))
+        # What two settings are to each other has no place of its own.
+        told = "; ".join(f"{one['at']}: {one['message']}".removeprefix(": ") for one in faults)
         raise InvalidInput(f"a setting is wrong: {told}") from None
     run_server(settings)
 
@@ -276,27 +282,22 @@ def ingest(
 @app.command()
 def search(
     api_key: ApiKey,
-    image: Annotated[
-        Path | None, typer.Argument(exists=True, dir_okay=False, readable=True, help="A crop of one person.")
-    ] = None,
-    more_images: Annotated[
+    images: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--image",
+        typer.Argument(
+            metavar="IMAGE",
             exists=True,
             dir_okay=False,
             readable=True,
-            help="A further crop of the same person; may stand several times. All are searched as one.",
+            help="Crops of one person, up to 16; all are searched as one.",
         ),
     ] = None,
     image_id: Annotated[
-        str | None, typer.Option(help="Search by this stored image, in place of IMAGE.")
+        str | None, typer.Option(metavar="ID", help="Search by this stored image, in place of IMAGE.")
     ] = None,
     query_modality: Annotated[
         QueryLight | None,
-        typer.Option(
-            show_default="needed with IMAGE", help="The light of the crops; auto judges each by its content."
-        ),
+        typer.Option(show_default="auto", help="The light of the crops; auto judges each by its content."),
     ] = None,
     url: Url = DEFAULT_URL,
     gallery_modality: Annotated[
@@ -304,10 +305,10 @@ def search(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
     camera_id: Annotated[
-        list[str] | None, typer.Option(help="Only this camera; may stand several times.")
+        list[str] | None, typer.Option(metavar="ID", help="Only this camera; may stand several times.")
     ] = None,
     exclude_camera_id: Annotated[
-        list[str] | None, typer.Option(help="Not this camera; may stand several times.")
+        list[str] | None, typer.Option(metavar="ID", help="Not this camera; may stand several times.")
     ] = None,
     after: Annotated[
         datetime | None,
@@ -343,13 +344,13 @@ def search(
 ) -> None:
     """Find the person of an image in the other modality, best match first.
 
-    Example: peca search suspect.jpg --query-modality visible --after 2026-05-01T18:00:00Z --show sheet.png
+    Example: peca search front.jpg back.jpg --after 2026-05-01T18:00:00Z --show sheet.png
     """
     from clients.search_sheet import check_sheet_path, save_search
     from clients.tables import print_hits, print_json, search_json
     from peca_client import PecaClient
 
-    images = [*([] if image is None else [image]), *(more_images or [])]
+    images = images or []
     _check_query(images, query_modality, image_id)
     if show is not None:
         check_sheet_path(show)
@@ -369,7 +370,7 @@ def search(
     }
     with PecaClient(url, api_key, timeout_s=timeout_s) as client:
         result = (
-            client.search(images, str(query_modality), **options)
+            client.search(images, query_modality or QueryLight.AUTO, **options)
             if image_id is None
             else client.search_by_image(image_id, **options)
         )
@@ -387,11 +388,9 @@ def search(
 def _check_query(images: list[Path], query_modality: QueryLight | None, image_id: str | None) -> None:
     """A search asks by crops and their light, or by a stored image, whose light the gallery knows."""
     if image_id is not None and (images or query_modality is not None):
-        raise typer.BadParameter("--image-id stands in place of IMAGE, --image and --query-modality")
+        raise typer.BadParameter("--image-id stands in place of IMAGE and --query-modality")
     if image_id is None and not images:
         raise typer.BadParameter("expected IMAGE, or a stored image by --image-id")
-    if image_id is None and query_modality is None:
-        raise typer.BadParameter(f"--query-modality is needed with IMAGE: {', '.join(QueryLight)}")
 
 
 @app.command()
@@ -400,7 +399,7 @@ def evaluate(
     reports: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[REPORT]...",
+            metavar="REPORT",
             exists=True,
             dir_okay=False,
             help="JSON files of --out, read in place of a gallery; the trials of several are averaged.",

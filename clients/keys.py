@@ -30,11 +30,15 @@ def create(
     role: Annotated[Role, typer.Option(help="What the key is for.")],
     camera_id: Annotated[
         list[str] | None,
-        typer.Option(help="Only this camera; may stand several times. For camera and operator keys."),
+        typer.Option(
+            metavar="ID", help="Only this camera; may stand several times. For camera and operator keys."
+        ),
     ] = None,
     gallery: Annotated[
         list[str] | None,
-        typer.Option(help="Only servers whose setting gallery_name is this; may stand several times."),
+        typer.Option(
+            metavar="NAME", help="Only servers whose setting gallery_name is this; may stand several times."
+        ),
     ] = None,
     expires: Annotated[
         datetime | None,

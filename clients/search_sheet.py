@@ -136,5 +136,6 @@ def _title(result: SearchResult) -> str:
 
 
 def _note(result: SearchResult, person_id: str | None) -> str:
-    green = "Green frame: labelled as the person of the query. " if person_id is not None else ""
+    framed = person_id is not None and any(hit.person_id == person_id for hit in result.items)
+    green = "Green frame: labelled as the person of the query. " if framed else ""
     return f"{green}A score is a cosine similarity and no identification. Search {result.search_id}"

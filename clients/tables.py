@@ -54,6 +54,21 @@ def print_json(value: dict[str, Any]) -> None:
 
 def print_hits(result: SearchResult) -> None:
     """Print the hits of a search, best first."""
+    if result.items:
+        console().print(_hit_table(result))
+    for number, light in enumerate(result.query_modalities, start=1):
+        if light.detected:
+            print(f"query image {number} was taken for {light.modality} (confidence {light.confidence:.2f})")
+    order = ", ordered by shared neighbours, not by score" if result.reranked else ""
+    console().print(
+        f"{len(result.items) or 'nothing'} found in {result.gallery_modality} images{order}; "
+        f"search {result.search_id}, encoder {result.encoder}",
+    )
+    if not result.items:
+        print("see what the gallery holds by: peca-client cameras")
+
+
+def _hit_table(result: SearchResult) -> Table:
     grouped = any(hit.group_size > 1 for hit in result.items)
     names = (*_HIT_COLUMNS, "track", "images") if grouped else _HIT_COLUMNS
     table = Table(*(Column(name, overflow="fold") for name in names))
@@ -63,15 +78,7 @@ def print_hits(result: SearchResult) -> None:
         cells = [hit.image_id, hit.camera_id, captured_at, hit.person_id or ""]
         cells += [hit.track_id or "", str(hit.group_size)] if grouped else []
         table.add_row(str(hit.rank), f"{hit.score:.4f}", *map(Text, cells))
-    console().print(table)
-    for number, light in enumerate(result.query_modalities, start=1):
-        if light.detected:
-            print(f"query image {number} was taken for {light.modality} (confidence {light.confidence:.2f})")
-    order = ", ordered by shared neighbours, not by score" if result.reranked else ""
-    console().print(
-        f"{len(result.items)} found in {result.gallery_modality} images{order}; search {result.search_id}, "
-        f"encoder {result.encoder}",
-    )
+    return table
 
 
 def ingest_json(report: IngestReport) -> dict[str, Any]:
@@ -110,7 +117,8 @@ def print_evaluation(report: EvaluationReport, paper: PaperScores | None = None)
     title += ", re-ranked" if report.reranked else ""
     table = Table("", *_SCORES.values(), title=title)
     table.add_row("mean %", *_percent(report.mean))
-    table.add_row("spread", *_percent(report.spread))
+    if trials > 1:
+        table.add_row("spread", *_percent(report.spread))
     if paper is not None:
         reported = asdict(paper)
         row = [f"{100 * reported[name]:.2f}" if name in reported else "" for name in _SCORES]

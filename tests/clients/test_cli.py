@@ -96,7 +96,6 @@ def test_search_prints_a_ranking(peca: Peca, server: Server, client: PecaClient,
         (("--query-modality", "visible", "--after", "2026-05-02T02:15:00"), "time zone"),
         (("--query-modality", "visible", "--limit", "0"), "limit"),
         (("--query-modality", "visible", "--threshold", "2"), "threshold"),
-        ((), "--query-modality"),
     ],
 )
 def test_usage_of_search(peca: Peca, query: Path, arguments: tuple[str, ...], told: str) -> None:
@@ -150,6 +149,7 @@ def test_evaluate_beside_a_running_server(
     for heading in ("R1", "R5", "R10", "R20", "mAP", "mINP", "24 queries"):
         assert heading in out
     assert f"{100 * report['mean_ap']:.2f}" in out
+    assert ("spread" in out) == (len(report["trials"]) > 1), "one trial has none"
 
 
 def test_what_evaluate_refuses(peca: Peca, labelled: Server, tmp_path: Path) -> None:
@@ -224,6 +224,11 @@ def test_serve_says_which_setting_is_wrong(
     )
     assert code == 1
     assert "no-bundle" in err
+    code, _, err = peca("serve", "--tls-cert", "cert.pem")
+    assert (code, err) == (
+        1,
+        "peca: a setting is wrong: tls_cert and tls_key are given together, or neither\n",
+    )
     monkeypatch.setenv("PECA_PORT", "many")
     code, _, err = peca("serve")
     assert (code, err.count("\n")) == (1, 1)
@@ -246,6 +251,7 @@ def test_version_and_help(peca: Peca) -> None:
     code, out, _ = peca("--help")
     assert code == 0
     assert "evaluate" in out
+    assert "Begin with peca demo" in out
     assert peca("no-such-command")[0] == 2
 
 

@@ -50,14 +50,12 @@ def ask(peca: Peca, server: Server) -> Peca:
 
 
 def test_several_crops_are_one_query(ask: Peca, crops: list[Path]) -> None:
-    code, out, err = ask(
-        crops[0], "--image", crops[1], "--query-modality", "visible", "--limit", "8", "--json"
-    )
+    code, out, err = ask(crops[0], crops[1], "--query-modality", "visible", "--limit", "8", "--json")
     assert code == 0, err
     result = json.loads(out)
     assert {item["track_id"] for item in result["items"]} == {"t1", "t2"}
     assert len(result["query_modalities"]) == 2
-    only = json.loads(ask("--image", crops[0], "--query-modality", "visible", "--limit", "4", "--json")[1])
+    only = json.loads(ask(crops[0], "--query-modality", "visible", "--limit", "4", "--json")[1])
     assert {item["track_id"] for item in only["items"]} == {"t1"}
 
 
@@ -79,7 +77,7 @@ def test_a_reranked_answer_says_so(ask: Peca, crops: list[Path]) -> None:
 def test_the_light_is_judged_and_told(ask: Peca, crops: list[Path], tmp_path: Path) -> None:
     grey = tmp_path / "grey.png"
     Image.open(io.BytesIO(picture(1))).convert("L").save(grey)
-    code, out, _ = ask(crops[0], "--query-modality", "auto")
+    code, out, _ = ask(crops[0])
     assert code == 0
     assert "query image 1 was taken for visible (confidence " in out
     code, out, _ = ask(grey, "--query-modality", "auto", "--gallery-modality", "infrared")
@@ -99,7 +97,6 @@ def test_a_stored_image_is_a_query(ask: Peca, crops: list[Path]) -> None:
 def test_what_a_search_asks_by_must_be_clear(ask: Peca, crops: list[Path]) -> None:
     for arguments, told in (
         ((), "--image-id"),
-        ((crops[0],), "--query-modality"),
         ((crops[0], "--image-id", "cli-2-0"), "in place of IMAGE"),
         (("--image-id", "cli-2-0", "--query-modality", "auto"), "in place of IMAGE"),
         ((crops[0], "--query-modality", "visible", "--group-by", "person_id"), "person_id"),
@@ -126,7 +123,7 @@ def test_a_search_is_shown_as_a_picture(ask: Peca, crops: list[Path], tmp_path: 
     assert f"sheet: {few}" in out
     assert QUERY in colours(few)
     assert SAME not in colours(few)
-    code, out, _ = ask(*by, "--image", crops[1], "--limit", "16", "--show", many, "--json")
+    code, out, _ = ask(*by, crops[1], "--limit", "16", "--show", many, "--json")
     assert code == 0
     assert len(json.loads(out)["items"]) == 16
     with Image.open(few) as three, Image.open(many) as sixteen:
@@ -190,8 +187,10 @@ def test_a_search_that_finds_nothing_still_shows_its_query(
     ask: Peca, crops: list[Path], tmp_path: Path
 ) -> None:
     sheet = tmp_path / "sheet.png"
-    code, _, err = ask(
+    code, out, err = ask(
         crops[0], "--query-modality", "visible", "--before", "1999-01-01T00:00:00Z", "--show", sheet
     )
     assert code == 0, err
+    assert out.startswith("nothing found in infrared images; search ")
+    assert "peca-client cameras" in out
     assert QUERY in colours(sheet)
