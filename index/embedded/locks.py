@@ -1,4 +1,4 @@
-"""A lock among the processes of one machine: one writes a gallery."""
+"""A lock among the processes of one machine: one writes a gallery, or several hold it still."""
 
 import fcntl
 import os
@@ -23,6 +23,11 @@ class ProcessLock:
             with self._file:
                 self._file.seek(0)
                 holder = self._file.read() or "unknown"
+            if not is_held(path):
+                raise GalleryUnavailable(
+                    f"the gallery {path.parent} is read by a program that sees it on a disk that takes no "
+                    "write, where SQLite needs it unchanged; end that program, then try again"
+                ) from None
             raise GalleryUnavailable(
                 f"the gallery {path.parent} is open for writing by process {holder}; stop that process "
                 "(a server, for example), or open the gallery read-only, as peca gallery stats, verify and "
@@ -37,13 +42,37 @@ class ProcessLock:
         self._file.close()
 
 
+class SharedLock:
+    """A lock file that any number hold to read what nobody may write meanwhile; needs no right to write it.
+
+    A gallery without a lock file was never written where it lies: it is a copy, and is read as it is.
+
+    Raises:
+        GalleryUnavailable: A process writes the gallery.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open() if path.exists() else None
+        if self._file is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise GalleryUnavailable(
+                f"the gallery {path.parent} is being opened for writing; try again"
+            ) from None
+
+    def release(self) -> None:
+        """Let writers in."""
+        if self._file is not None:
+            self._file.close()
+
+
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock file at ``path``; leaves it as it is."""
+    """Whether a process writes the gallery of this lock file."""
     try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
+        SharedLock(path).release()
+    except GalleryUnavailable:
         return True
-    except FileNotFoundError:
-        return False
+    return False

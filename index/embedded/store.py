@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from index.embedded.columns import Described
 from index.embedded.locks import ProcessLock
 from index.embedded.readers import Readers
+from index.embedded.still import connect_still, is_still
 from index.errors import GalleryUnavailable, InvalidInput
 from index.files import PRIVATE, make_folder
 from index.gallery import check_spec
@@ -532,9 +533,12 @@ def _is_blank(connection: sqlite3.Connection) -> bool:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     """Connect without implicit transactions; ``mode`` is SQLite's: ``ro`` or ``rw``."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
-    )
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    options: dict[str, Any] = {"uri": True, "isolation_level": None, "check_same_thread": False}
+    if mode == "ro" and is_still(path):
+        connection: sqlite3.Connection = connect_still(uri, path.with_name(LOCK_NAME), **options)
+    else:
+        connection = sqlite3.connect(uri, **options)
     with ExitStack() as undo:
         undo.callback(connection.close)
         connection.execute("PRAGMA synchronous = FULL")

@@ -661,6 +661,7 @@ def test_a_disk_that_takes_no_write_says_so(small_disk: Path, tmp_path: Path) ->
         lambda: erase_images(folder, folder / "images", [ANY]),
         lambda: compact_gallery(folder),
         lambda: take_snapshot(folder, folder / "images", small_disk / "out"),
+        lambda: write_retention(folder, Retention(3)),
         lambda: restore_snapshot(tmp_path / "snapshot", small_disk / "new", small_disk / "new" / "images"),
     ):
         with pytest.raises(
@@ -669,6 +670,61 @@ def test_a_disk_that_takes_no_write_says_so(small_disk: Path, tmp_path: Path) ->
             attempt()
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     assert len(content(folder)) == 3
+
+
+def test_a_gallery_on_a_disk_that_takes_no_write_is_read(small_disk: Path, tmp_path: Path) -> None:
+    folder = small_disk / "gallery"
+    with closing(opened(folder)) as gallery:
+        put(gallery, folder, range(10))
+    expected = content(folder)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert gallery_stats(folder, folder / "images").images == 10
+    assert verified(folder) == ()
+    assert sum(camera.count for camera in erasable(folder, [ANY])) == 10
+    with closing(opened(folder, read_only=True)) as gallery:
+        assert len(gallery.search(vector(3)[np.newaxis], 10)[0]) == 10
+        with pytest.raises(GalleryUnavailable, match="read-only"):
+            gallery.remove(ANY)
+    take_snapshot(folder, folder / "images", tmp_path / "snapshot")
+    restore_snapshot(tmp_path / "snapshot", tmp_path / "back", tmp_path / "back" / "images")
+    assert content(tmp_path / "back") == expected
+
+
+def test_what_reads_a_gallery_as_unchanging_keeps_writers_out(small_disk: Path) -> None:
+    """Of a folder that is mounted twice, once for reading alone, as into a container."""
+    folder, seen = small_disk / "gallery", small_disk / "seen"
+    with closing(opened(folder)) as gallery:
+        put(gallery, folder, range(10))
+    seen.mkdir()
+    subprocess.run(["mount", "--bind", str(folder), str(seen)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(seen)], check=True)
+        with closing(opened(seen, read_only=True)) as reader:
+            with pytest.raises(GalleryUnavailable, match="a disk that takes no write, where SQLite needs it"):
+                opened(folder)
+            assert reader.count() == 10
+        with closing(opened(folder)) as writer:
+            put(writer, folder, range(10, 12))
+            with closing(opened(seen, read_only=True)) as reader:
+                assert reader.count() == 12, "beside a writer SQLite reads what is committed"
+    finally:
+        subprocess.run(["umount", "--lazy", str(seen)], check=True)
+
+
+def test_changes_that_lie_on_a_disk_that_takes_no_write_are_not_passed_over(small_disk: Path) -> None:
+    folder = small_disk / "gallery"
+    with child(SERVE, folder, 0) as process:
+        while not image_path(folder / "images", "i3").exists():
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (folder / "gallery.sqlite3-shm").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    told = r"takes no write, and gallery\.sqlite3-wal in it holds changes .* or on a copy of it"
+    with pytest.raises(GalleryUnavailable, match=told):
+        gallery_stats(folder, folder / "images")
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert gallery_stats(folder, folder / "images").images >= 3
 
 
 # A child that does everything that writes, and says what it did; it is killed at any moment.
