@@ -1,8 +1,11 @@
 """The container files name what there is: stages, extras, settings, paths, ports and metrics."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from shutil import which
 
 import pytest
 import typer
@@ -75,6 +78,28 @@ def test_a_compose_file_names_what_there_is(name: str) -> None:
     assert "127.0.0.1:8000:8000" in peca["ports"]
     assert peca["volumes"] == ["peca-data:/var/lib/peca"]
     assert int(peca["stop_grace_period"].removesuffix("s")) > Settings.model_fields["stop_grace_s"].default
+
+
+def test_the_unit_of_systemd_is_one_and_its_settings_are_ours(tmp_path: Path) -> None:
+    unit = (REPOSITORY / "deploy/peca.service").read_text()
+    guide = (REPOSITORY / "docs/operate.md").read_text()
+    command = re.search(r"^ExecStart=/opt/peca/bin/peca (\w+)$", unit, re.MULTILINE)
+    assert command
+    assert command[1] in typer.main.get_command(app).commands
+    stop_s = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert stop_s
+    assert int(stop_s[1]) > Settings.model_fields["stop_grace_s"].default
+    named = set(re.findall(r"^(PECA_\w+)=", guide, re.MULTILINE))
+    assert "PECA_TLS_KEY" in named <= SETTINGS
+    assert "/etc/peca/server.env" in unit
+    assert "/etc/peca/server.env" in guide
+    if which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze to read the unit")
+    # It looks for the program too, which is not installed here.
+    copy = tmp_path / "peca.service"
+    copy.write_text(unit.replace("/opt/peca/bin/peca", sys.executable))
+    read = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, check=False)
+    assert str(copy.name) not in read.stderr, read.stderr
 
 
 def test_prometheus_asks_the_server_and_reads_the_rules() -> None:
