@@ -236,11 +236,13 @@ def retention(
     """Show or set how long images are kept, and erase those kept for longer.
 
     The rules stand in the gallery: one for all cameras, and one for each that differs. Without --yes
-    nothing is erased. With --days or --yes the server of the gallery must be stopped.
+    nothing is erased here; a running server erases by itself what is due. With --yes it must be stopped.
 
     Example: peca gallery retention --gallery embedded:site --camera-id lobby --days 30
     """
+    from index.embedded.locks import is_held
     from index.embedded.retention import read_retention, write_retention
+    from index.embedded.store import LOCK_NAME
 
     folder, images = _folders(gallery, data_dir)
     rules = read_retention(folder)
@@ -254,6 +256,8 @@ def retention(
     for camera, kept in sorted(rules.camera_days.items()):
         print(f"{camera}: {_kept(kept)}{'' if camera in seen else ' (the gallery holds no image of it)'}")
     _erase(folder, images, rules.due(datetime.now(UTC)), yes, _base(gallery))
+    if not yes and is_held(folder / LOCK_NAME):
+        print("its server removes by itself what is due, unless its retention_minutes is 0")
 
 
 def _folder(gallery: str) -> Path:

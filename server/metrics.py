@@ -61,6 +61,16 @@ ENCODER_ERRORS = Counter(
 IMAGES = Counter(
     "peca_images_total", "Image files that came in, by what became of them.", ["status"], registry=REGISTRY
 )
+RETENTION_IMAGES = Counter(
+    "peca_retention_images_total",
+    "Images removed because they were kept for as long as the gallery's rules say.",
+    registry=REGISTRY,
+)
+RETENTION_SUCCESS = Gauge(
+    "peca_retention_success_timestamp_seconds",
+    "When what was due by the gallery's rules was last removed, or nothing was due; seconds since 1970.",
+    registry=REGISTRY,
+)
 OPEN_REQUESTS = Gauge("peca_open_requests", "Requests in work that carry a body.", registry=REGISTRY)
 OPEN_BYTES = Gauge("peca_open_request_bytes", "Bytes of their bodies.", registry=REGISTRY)
 QUEUE_IMAGES = Gauge(

@@ -21,6 +21,7 @@ from server.images import ImageStore
 from server.keys import KeyStore, StoredKey, open_keys
 from server.rates import RateLimit, SignInLimit
 from server.readiness import Readiness
+from server.retention import Retaining
 from server.services.attending import Attendant, Sender
 from server.services.catalogue import Catalogue
 from server.services.encoder import CurrentEncoder, Reload
@@ -83,6 +84,7 @@ def opened(
     folder = settings.data_folder
     with ExitStack() as stack:
         current = CurrentEncoder(encoder or _load_encoder(settings), partial(_load_encoder, settings))
+        opened_here = gallery is None
         if gallery is None:
             gallery = stack.enter_context(
                 closing(open_gallery(settings.gallery, current.spec, device=settings.device))
@@ -123,6 +125,10 @@ def opened(
         watching.recover()
         sender = Sender(watch_store, audit, settings, keys.holders)
         stack.enter_context(closing(Attendant(watch_store, watching, sender, events)))
+        removal = Removal(catalogue, audit)
+        if opened_here and settings.retention_minutes:
+            every_s = 60 * settings.retention_minutes
+            stack.enter_context(closing(Retaining(settings.gallery, removal, every_s)))
         yield Parts(
             settings=settings,
             encoder=current,
@@ -141,7 +147,7 @@ def opened(
             readiness=Readiness(settings, current, encoding, catalogue, keys, audit),
             search=search,
             ingest=ingest,
-            removal=Removal(catalogue, audit),
+            removal=removal,
             review=review,
             export=Export(review, catalogue),
             qualities=Qualities(catalogue, current.spec.encoder),

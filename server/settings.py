@@ -57,6 +57,7 @@ class Settings(BaseSettings):
         max_open_requests: Most requests with a body that are in work at once.
         max_open_bytes: Most bytes of them together.
         min_free_disk_bytes: With less left on the disk the server is not ready and takes no images.
+        retention_minutes: So often are images removed that the gallery's rules keep no longer; 0 for never.
         stop_grace_s: So long may requests under way take once the server is told to stop.
         metrics_open: ``GET /metrics`` asks for no key.
         log_form: How a line of the log is written, ``text`` or ``json``.
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
     max_open_requests: int = Field(default=128, ge=1, le=1000)
     max_open_bytes: int = Field(default=512 * 1024 * 1024, ge=1024)
     min_free_disk_bytes: int = Field(default=512 * 1024 * 1024, ge=0)
+    retention_minutes: float = Field(default=60, ge=0, le=7 * 24 * 60)
     stop_grace_s: int = Field(default=30, ge=1, le=3600)
     metrics_open: bool = False
     log_form: LogForm = LogForm.TEXT

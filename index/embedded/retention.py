@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from index.embedded.store import open_stored
+from index.embedded.store import open_stored, write_rules
 from index.errors import InvalidInput
 from index.records import Where
 
@@ -62,12 +62,13 @@ def read_retention(folder: Path) -> Retention:
 
 
 def write_retention(folder: Path, retention: Retention) -> None:
-    """Put ``retention`` in the place of the gallery's rules, durably; nothing is erased.
+    """Put ``retention`` in the place of the gallery's rules, durably; nothing is erased here.
+
+    A server of the gallery may run meanwhile; it goes by the new rules from its next look on.
 
     Raises:
-        GalleryUnavailable: There is no gallery, another process writes it, or the disk refuses.
+        GalleryUnavailable: There is no gallery, or the disk refuses.
     """
-    with closing(open_stored(folder, read_only=False)) as stored:
-        rules: dict[str | None, int | None] = {None: retention.default_days}
-        rules.update(retention.camera_days)
-        stored.set_retention(rules)
+    rules: dict[str | None, int | None] = {None: retention.default_days}
+    rules.update(retention.camera_days)
+    write_rules(folder, rules)

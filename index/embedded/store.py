@@ -327,13 +327,6 @@ class Store:
         with self._transaction() as connection:
             connection.execute("UPDATE gallery SET index_token = ?", [token])
 
-    def set_retention(self, rules: Mapping[str | None, int | None]) -> None:
-        """Put these rules, as ``retention`` gives them, in the place of those that are there, durably."""
-        rows = [(_ALL_CAMERAS if camera_id is None else camera_id, days) for camera_id, days in rules.items()]
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM retention")
-            connection.executemany("INSERT INTO retention VALUES (?, ?)", rows)
-
     def purge(self) -> bool:
         """Empty the write-ahead file, which may still hold what was removed.
 
@@ -461,6 +454,23 @@ def open_stored(folder: Path, *, read_only: bool) -> Store:
     if spec is None:
         raise _no_gallery(folder)
     return Store(folder, spec, read_only=read_only)
+
+
+def write_rules(folder: Path, rules: Mapping[str | None, int | None]) -> None:
+    """Put rules, as ``Store.retention`` gives them, in the place of those that are there, durably.
+
+    Another process may write the gallery meanwhile: it reads the rules where it needs them, and SQLite lets
+    one of the two wait.
+
+    Raises:
+        GalleryUnavailable: There is no gallery, or it cannot be written.
+    """
+    open_stored(folder, read_only=True).close()  # says what hinders
+    rows = [(_ALL_CAMERAS if camera_id is None else camera_id, days) for camera_id, days in rules.items()]
+    path = folder / FILE_NAME
+    with _explained(path), closing(_connect(path, "rw")) as connection, _committed(connection):
+        connection.execute("DELETE FROM retention")
+        connection.executemany("INSERT INTO retention VALUES (?, ?)", rows)
 
 
 def copy_database(folder: Path, target: Path) -> None:

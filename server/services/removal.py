@@ -59,16 +59,31 @@ class Removal:
         cameras = self._catalogue.cameras(caller.holder, within)
         if dry_run:
             return sum(camera.count for camera in cameras), cameras
+        return sum(self._remove(within, caller)), cameras
+
+    def run_due(self, where: Where) -> Iterator[int]:
+        """Remove, of the server's own accord, every image that passes a filter of the gallery's retention.
+
+        Returns:
+            How many images each part was of.
+
+        Raises:
+            StorageUnavailable: As ``run_filter`` says.
+        """
+        return self._remove(where, None, by="retention")
+
+    def _remove(self, within: Where, caller: Caller | None, **facts: str) -> Iterator[int]:
         image_ids = [record.image_id for record in self._catalogue.records(within)]
-        removed = 0
         for start in range(0, len(image_ids), _CHUNK):
             part = image_ids[start : start + _CHUNK]
-            with self._recorded(caller, filters=filters_json(within), image_ids=part):
-                removed += self._catalogue.remove_all(part)
-        return removed, cameras
+            with self._recorded(caller, filters=filters_json(within), image_ids=part, **facts):
+                removed = self._catalogue.remove_all(part)
+            yield removed
 
     @contextmanager
-    def _recorded(self, caller: Caller, **facts: str | Sequence[str] | dict[str, Any]) -> Iterator[None]:
+    def _recorded(
+        self, caller: Caller | None, **facts: str | Sequence[str] | dict[str, Any]
+    ) -> Iterator[None]:
         """Record a removal and then let it be done; where it fails, a second record says so."""
         self._audit.append(Action.DELETE, caller, **facts)
         try:

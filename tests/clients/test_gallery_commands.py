@@ -149,7 +149,6 @@ def test_a_damaged_snapshot_is_refused(served: Server, peca: Peca, tmp_path: Pat
     [
         ["compact"],
         ["erase", "--person-id", "p1", "--yes"],
-        ["retention", "--days", "30"],
         ["retention", "--yes"],
     ],
 )
@@ -165,6 +164,15 @@ def test_what_changes_a_gallery_asks_to_stop_its_server(
     )
     with PecaClient(served.url, served.key) as client:
         assert sum(camera.count for camera in client.cameras()) == 9
+
+
+def test_rules_of_retention_are_set_beside_a_server(served: Server, peca: Peca) -> None:
+    retention = ("gallery", "retention", "--gallery", f"embedded:{served.data}", "--camera-id", "gone")
+    code, out, _ = peca(*retention, "--days", "1")
+    assert code == 0
+    assert "gone: kept 1 day (the gallery holds no image of it)" in out
+    assert out.endswith("its server removes by itself what is due, unless its retention_minutes is 0\n")
+    assert peca(*retention, "--days", "default")[0] == 0
 
 
 def test_erase_says_first_what_it_would_erase(served: Server, peca: Peca) -> None:

@@ -1,0 +1,71 @@
+"""Images that were kept for as long as the gallery's rules let them are removed while the server runs."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
+
+from index.embedded.retention import read_retention
+from index.errors import PecaError
+from index.gallery import embedded_folder
+from index.wording import counted
+from server.metrics import RETENTION_IMAGES, RETENTION_SUCCESS
+from server.services.removal import Removal
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Retaining:
+    """A thread that looks for images that are due at once, and so many seconds after each look.
+
+    The rules stand in the gallery's file and are read at each look, so that new ones count without a restart.
+
+    Args:
+        gallery: Address of an embedded gallery; one in Milvus or in memory has no rules.
+        removal: Removes them, and has the audit log say so.
+        every_s: Pause between two looks.
+    """
+
+    def __init__(self, gallery: str, removal: Removal, every_s: float) -> None:
+        self._gallery = gallery
+        self._removal = removal
+        self._every_s = every_s
+        self._closed = Event()
+        self._thread = Thread(target=self._work, name="peca-retention", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; the part of a removal that is under way is finished."""
+        self._closed.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._closed.is_set():
+            self._look()
+            self._closed.wait(self._every_s)
+
+    def _look(self) -> None:
+        """Remove what is due; what cannot be removed now is due at the next look too."""
+        try:
+            folder = embedded_folder(self._gallery)
+            removed = 0 if folder is None else self._remove_due(folder)
+        except PecaError as error:
+            _LOGGER.error("retention cannot be applied now, and will be tried again: %s", error)
+        except Exception:  # the thread must go on; the trace says what was not foreseen
+            _LOGGER.exception("retention could not be applied, and will be tried again")
+        else:
+            RETENTION_SUCCESS.set(time.time())
+            if removed:
+                told = counted(removed, "image")
+                _LOGGER.info("%s removed, kept for as long as the rules of retention say", told)
+
+    def _remove_due(self, folder: Path) -> int:
+        removed = 0
+        for where in read_retention(folder).due(datetime.now(UTC)):
+            for part in self._removal.run_due(where):
+                removed += part
+                RETENTION_IMAGES.inc(part)
+                if self._closed.is_set():
+                    return removed
+        return removed

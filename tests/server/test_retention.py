@@ -1,0 +1,104 @@
+"""Retention applied by a real server, by the rules that stand in its gallery."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from server_site import Process, Site, about, picture
+
+from index.embedded.retention import Retention, write_retention
+from index.images import image_path
+
+OLD, NEW = "2020-01-01T12:00:00Z", "2099-01-01T12:00:00Z"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "peca-data"
+
+
+def filled(process: Process) -> Site:
+    """Old and new images of two cameras."""
+    site = process.site(process.key or "")
+    images = [
+        ("gate-old", "gate", OLD),
+        ("gate-new", "gate", NEW),
+        ("vault-old", "vault", OLD),
+    ]
+    said = [
+        about(f"{name}.jpg", image_id=name, camera_id=camera, captured_at=captured_at)
+        for name, camera, captured_at in images
+    ]
+    files = {f"{name}.jpg": picture(n) for n, (name, _, _) in enumerate(images)}
+    assert site.ingest(files, said).json()["counts"]["stored"] == 3
+    return site
+
+
+def set_rules(data: Path) -> None:
+    write_retention(data, Retention(30, {"vault": None}))
+
+
+def status(site: Site, image_id: str) -> int:
+    return site.http.get(f"/images/{image_id}").status_code
+
+
+def test_a_server_removes_what_is_due_by_itself(
+    launch: Callable[[], Process], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PECA_RETENTION_MINUTES", "0.005")
+    process = launch()
+    site = filled(process)
+    set_rules(data)
+    end = time.monotonic() + 30
+    while status(site, "gate-old") == 200:
+        assert time.monotonic() < end, process.log.read_text()
+        time.sleep(0.05)
+    assert [status(site, name) for name in ("gate-old", "gate-new", "vault-old")] == [404, 200, 200]
+    assert not image_path(data / "images", "gate-old").exists()
+    assert image_path(data / "images", "vault-old").exists()
+    records = [json.loads(line) for line in (data / "audit.jsonl").read_text().splitlines()]
+    (deleted,) = [record for record in records if record["action"] == "delete"]
+    assert (deleted["by"], deleted["key"], deleted["image_ids"]) == ("retention", None, ["gate-old"])
+    assert deleted["filters"]["exclude_camera_ids"] == ["vault"]
+    assert "before" in deleted["filters"]
+    metrics = site.http.get("/metrics").text
+    assert "peca_retention_images_total 1.0" in metrics
+    (success,) = [
+        float(line.split()[1])
+        for line in metrics.splitlines()
+        if line.startswith("peca_retention_success_timestamp_seconds ")
+    ]
+    assert abs(success - time.time()) < 30
+    assert "1 image removed, kept for as long as the rules" in process.log.read_text()
+
+
+def test_rules_that_cannot_be_read_are_told_and_tried_again(
+    launch: Callable[[], Process], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PECA_RETENTION_MINUTES", "0.005")
+    process = launch()
+    site = filled(process)
+    pointer = data / "generation"
+    pointer.write_text("damaged")
+    end = time.monotonic() + 30
+    while "retention cannot be applied now, and will be tried again" not in process.log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    pointer.unlink()
+    set_rules(data)
+    while status(site, "gate-old") == 200:
+        assert time.monotonic() < end, process.log.read_text()
+        time.sleep(0.05)
+
+
+def test_a_server_that_is_told_so_removes_nothing(
+    launch: Callable[[], Process], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PECA_RETENTION_MINUTES", "0")
+    site = filled(launch())
+    set_rules(data)
+    time.sleep(1)
+    assert status(site, "gate-old") == 200
+    assert "peca_retention_images_total 0.0" in site.http.get("/metrics").text
