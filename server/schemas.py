@@ -361,9 +361,10 @@ class Camera(BaseModel):
 
 
 class CamerasAnswer(BaseModel):
-    """The cameras that the gallery has images of."""
+    """The cameras that the gallery has images of, by name and modality."""
 
     items: list[Camera]
+    next_cursor: str | None = Field(description="Asks for the next ones; null where there are none.")
 
 
 class RemovalAnswer(BaseModel):

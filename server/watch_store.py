@@ -88,6 +88,24 @@ class WatchStore:
             for (facts,) in self._read("SELECT facts FROM watchlists ORDER BY position DESC")
         ]
 
+    def page(self, made_by: str | None, below: int | None, limit: int) -> list[tuple[int, Watchlist]]:
+        """Watchlists with their positions, newest first.
+
+        Args:
+            made_by: Only of this holder; ``None`` for everyone's.
+            below: Only of a lower position.
+            limit: Most of them.
+        """
+        conditions = {"json_extract(facts, '$.made_by') = ?": made_by, "position < ?": below}
+        given = {condition: value for condition, value in conditions.items() if value is not None}
+        rows = self._read(
+            f"SELECT position, facts FROM watchlists WHERE {' AND '.join(['1', *given])}"  # noqa: S608
+            " ORDER BY position DESC LIMIT ?",
+            *given.values(),
+            limit,
+        )
+        return [(position, Watchlist.from_json(json.loads(facts))) for position, facts in rows]
+
     def get(self, watchlist_id: str) -> Watchlist:
         """One watchlist.
 
@@ -215,11 +233,18 @@ class WatchStore:
                 (*told, hit.event_id),
             )
 
-    def hit_counts(self) -> dict[str, dict[str, int]]:
-        """By watchlist, how many hits there are, by state of their webhook (``none`` without one)."""
+    def hit_counts(self, watchlist_ids: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
+        """By watchlist, how many hits there are, by state of their webhook (``none`` without one).
+
+        Args:
+            watchlist_ids: Of which; ``None`` for all.
+        """
         counts: dict[str, dict[str, int]] = {}
-        grouped = "SELECT watchlist_id, coalesce(delivery, 'none'), count(*) FROM hits GROUP BY 1, 2"
-        for watchlist_id, delivery, count in self._read(grouped):
+        only = "" if watchlist_ids is None else "WHERE watchlist_id IN (SELECT value FROM json_each(?))"
+        for watchlist_id, delivery, count in self._read(
+            f"SELECT watchlist_id, coalesce(delivery, 'none'), count(*) FROM hits {only} GROUP BY 1, 2",  # noqa: S608
+            *([] if watchlist_ids is None else [json.dumps(watchlist_ids)]),
+        ):
             counts.setdefault(watchlist_id, {})[delivery] = count
         return counts
 

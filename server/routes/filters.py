@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from index.errors import InvalidInput
 from index.records import ImageRecord, Where
 from index.space import Modality
-from server.schemas import BLANK_IS_ABSENT, Instant, Label, Note
+from server.schemas import BLANK_IS_ABSENT, CURSOR_PATTERN, Instant, Label, Note
 
 _SEVERAL = "Repeat the parameter or put commas between."
 _REQUIRED = "Needed with `person_ids` or `track_ids` where the setting `require_case` is on."
+_NO_CURSOR = "cursor must be the next_cursor of the page before"
 _LISTS = ("camera_ids", "exclude_camera_ids", "person_ids", "track_ids")
 
 
@@ -54,6 +55,47 @@ class ImagePage(ImageFilter):
     cursor: str | None = Field(None, max_length=1000, description="The `next_cursor` of the page before.")
 
 
+class _WholeList(BaseModel):
+    """Which part of a list that seldom has more than one page."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(1000, ge=1, le=1000, description="Most items.")
+
+
+class NumberedList(_WholeList):
+    """Of a list whose cursors are numbers."""
+
+    cursor: str | None = Field(
+        None, pattern=CURSOR_PATTERN, description="The `next_cursor` of the page before."
+    )
+
+    @property
+    def last(self) -> int | None:
+        """The number in the cursor."""
+        return None if self.cursor is None else int(self.cursor)
+
+
+class NamedList(_WholeList):
+    """Of a list whose cursors ``name_cursor`` makes."""
+
+    cursor: str | None = Field(None, max_length=2000, description="The `next_cursor` of the page before.")
+
+    @property
+    def last(self) -> tuple[str, str] | None:
+        """The two names in the cursor.
+
+        Raises:
+            InvalidInput: There are none.
+        """
+        if self.cursor is None:
+            return None
+        first, separator, second = _decoded(self.cursor).partition(" ")
+        if not separator:
+            raise InvalidInput(_NO_CURSOR)
+        return first, second
+
+
 class ImageRemoval(ImageFilter):
     """Which images are removed, or would be."""
 
@@ -69,6 +111,8 @@ async def check_once(request: Request) -> None:
 
 ONCE = Depends(check_once)
 ThePage = Annotated[ImagePage, Query()]
+TheNamedList = Annotated[NamedList, Query()]
+TheNumberedList = Annotated[NumberedList, Query()]
 TheRemoval = Annotated[ImageRemoval, Query()]
 
 
@@ -88,8 +132,25 @@ def names_in(field: str, values: list[str] | None) -> list[str] | None:
 
 def cursor_after(record: ImageRecord) -> str:
     """The cursor of the page that begins after ``record``."""
-    text = f"{record.captured_at.isoformat()} {record.image_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return name_cursor(record.captured_at.isoformat(), record.image_id)
+
+
+def name_cursor(first: str, second: str) -> str:
+    """A cursor of two names, the first without blanks."""
+    return base64.urlsafe_b64encode(f"{first} {second}".encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str) -> str:
+    """The text of a cursor.
+
+    Raises:
+        InvalidInput: It is none of ``name_cursor``.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise InvalidInput(_NO_CURSOR) from None
 
 
 def read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
@@ -100,12 +161,11 @@ def read_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     """
     if cursor is None:
         return None
+    moment, _, image_id = _decoded(cursor).partition(" ")
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        moment, _, image_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(" ")
         captured_at = datetime.fromisoformat(moment)
-    except (binascii.Error, ValueError):
-        captured_at, image_id = None, ""
-    if captured_at is None or captured_at.tzinfo is None or not image_id:
-        raise InvalidInput("cursor must be the next_cursor of the page before")
+    except ValueError:
+        raise InvalidInput(_NO_CURSOR) from None
+    if captured_at.tzinfo is None or not image_id:
+        raise InvalidInput(_NO_CURSOR)
     return captured_at, image_id

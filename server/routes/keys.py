@@ -11,6 +11,7 @@ from server.auth import TheCaller, keyed_router, needs
 from server.keyring import KeyRing
 from server.keys import StoredKey
 from server.parts import OpenParts
+from server.routes.filters import ONCE, TheNumberedList
 from server.schemas import CameraId, Instant, Label, Name
 
 router = keyed_router("keys")
@@ -77,14 +78,21 @@ class KeysAnswer(BaseModel):
     """The keys of the server, the revoked and expired ones too, oldest first."""
 
     items: list[Key]
+    next_cursor: str | None = Field(description="Asks for the next ones; null where there are none.")
 
 
-@router.get("/keys", summary="List the API keys", openapi_extra=needs(Permission.KEYS))
-def list_keys(parts: OpenParts, caller: TheCaller) -> KeysAnswer:
+@router.get("/keys", summary="List the API keys", dependencies=[ONCE], openapi_extra=needs(Permission.KEYS))
+def list_keys(parts: OpenParts, caller: TheCaller, page: TheNumberedList) -> KeysAnswer:
     """Every key ever made here; a key itself is never kept and cannot be shown. The reading is recorded."""
+    begin = page.last or 0
+    end = begin + page.limit
     parts.review.keys(caller)
+    # None is ever taken off the list, and a new one comes to its end.
     stored = sorted(parts.keys.keys, key=lambda key: key.created_at)
-    return KeysAnswer(items=[Key.of(key) for key in stored])
+    return KeysAnswer(
+        items=[Key.of(key) for key in stored[begin:end]],
+        next_cursor=str(end) if end < len(stored) else None,
+    )
 
 
 @router.post("/keys", summary="Make an API key", status_code=201, openapi_extra=needs(Permission.KEYS))

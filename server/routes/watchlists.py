@@ -10,7 +10,7 @@ from index.space import Modality
 from server.access import Permission
 from server.auth import TheCaller, keyed_router, needs
 from server.parts import OpenParts
-from server.routes.filters import names_in
+from server.routes.filters import ONCE, TheNumberedList, names_in
 from server.routes.forms import only_fields
 from server.schemas import BLANK_IS_ABSENT, Instant, Label, Name, Note, QueryModality
 from server.services.query_images import MAX_QUERY_IMAGES
@@ -87,6 +87,7 @@ class WatchlistsAnswer(BaseModel):
     """Watchlists, newest first."""
 
     items: list[Watchlist]
+    next_cursor: str | None = Field(description="Asks for the next ones; null where there are none.")
 
 
 def wanted(
@@ -157,15 +158,21 @@ def make_watchlist(
     return WatchlistMade.model_validate({**told, "webhook_secret": secret})
 
 
-@router.get("/watchlists", summary="List the watchlists", openapi_extra=needs(Permission.WATCH))
-def list_watchlists(parts: OpenParts, caller: TheCaller) -> WatchlistsAnswer:
+@router.get(
+    "/watchlists",
+    summary="List the watchlists",
+    dependencies=[ONCE],
+    openapi_extra=needs(Permission.WATCH),
+)
+def list_watchlists(parts: OpenParts, caller: TheCaller, page: TheNumberedList) -> WatchlistsAnswer:
     """Your own; an admin's key lists all. Those that have expired stay until they are removed."""
-    counts = parts.watchlists.counts()
+    shown, following = parts.watchlists.page(page.last, page.limit, caller)
+    counts = parts.watchlists.counts(shown)
     return WatchlistsAnswer(
         items=[
-            Watchlist.of(one, counts.get(one.watchlist_id, {}), parts.watchlists.encoder)
-            for one in parts.watchlists.all(caller)
-        ]
+            Watchlist.of(one, counts.get(one.watchlist_id, {}), parts.watchlists.encoder) for one in shown
+        ],
+        next_cursor=None if following is None else str(following),
     )
 
 
@@ -173,7 +180,8 @@ def list_watchlists(parts: OpenParts, caller: TheCaller) -> WatchlistsAnswer:
 def read_watchlist(parts: OpenParts, caller: TheCaller, watchlist_id: str) -> Watchlist:
     """What is watched for, and how many hits there are."""
     stored = parts.watchlists.view(watchlist_id, caller)
-    return Watchlist.of(stored, parts.watchlists.counts().get(watchlist_id, {}), parts.watchlists.encoder)
+    counts = parts.watchlists.counts([stored]).get(watchlist_id, {})
+    return Watchlist.of(stored, counts, parts.watchlists.encoder)
 
 
 @router.get(

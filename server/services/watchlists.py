@@ -116,16 +116,20 @@ class Watchlists:
         self._watching.refresh()
         return watchlist, secret
 
-    def all(self, caller: Caller) -> list[Watchlist]:
-        """Those that the caller may know of, newest first; reading those of others is recorded.
+    def page(self, below: int | None, limit: int, caller: Caller) -> tuple[list[Watchlist], int | None]:
+        """Those that the caller may know of, newest first, and the cursor of the next page.
+
+        Reading those of others is recorded.
 
         Raises:
             StorageUnavailable: The reading cannot be recorded.
         """
-        known = [one for one in self._store.all() if knows(caller.holder, one)]
-        if others := [one.watchlist_id for one in known if one.made_by != caller.holder.name]:
+        holder = caller.holder
+        found = self._store.page(None if holder.role is Role.ADMIN else holder.name, below, limit + 1)
+        shown = [one for _, one in found[:limit]]
+        if others := [one.watchlist_id for one in shown if one.made_by != holder.name]:
             self._audit.append(Action.READ, caller, listed="watchlists", watchlist_ids=others)
-        return known
+        return shown, found[limit - 1][0] if len(found) > limit else None
 
     def view(self, watchlist_id: str, caller: Caller, **facts: int) -> Watchlist:
         """One of them, for a person to see; where it is another's, that is recorded.
@@ -154,9 +158,9 @@ class Watchlists:
         """Of those that ``holder`` may know of."""
         return [one.watchlist_id for one in self._store.all() if knows(holder, one)]
 
-    def counts(self) -> dict[str, dict[str, int]]:
+    def counts(self, watchlists: Sequence[Watchlist]) -> dict[str, dict[str, int]]:
         """By watchlist, how many hits there are, by state of their webhook (``none`` without one)."""
-        return self._store.hit_counts()
+        return self._store.hit_counts([one.watchlist_id for one in watchlists])
 
     def query_image(self, watchlist_id: str, number: int, caller: Caller) -> bytes:
         """A small JPEG of a query image, counted from 0.

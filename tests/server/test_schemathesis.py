@@ -23,6 +23,7 @@ BEYOND_A_SCHEMA = {
     "POST /images/{image_id}/search": "which cameras the gallery has seen",
     "POST /images": "what an image file is, and that the metadata name the files",
     "GET /images": "what a cursor is, and which cameras the gallery has seen",
+    "GET /cameras": "what a cursor is",
     "DELETE /images": "that one filter is needed, whichever",
     "POST /keys": "that the end of a key is yet to come, and which roles are limited to cameras",
     "POST /watchlists": "what an image file is, and that its end is yet to come",

@@ -33,6 +33,7 @@ from peca_client.models import (
     VerdictRecord,
     Version,
 )
+from peca_client.pages import aeach
 from peca_client.retry import RetryPolicy
 
 _T = TypeVar("_T")
@@ -291,7 +292,7 @@ class AsyncPecaClient(AsyncDeskMethods):
 
     async def cameras(self) -> tuple[Camera, ...]:
         """The cameras of the gallery."""
-        return await self._send(calls.cameras())
+        return tuple([one async for one in aeach(lambda cursor: self._send(calls.cameras(cursor)))])
 
     async def version(self) -> Version:
         """Which server this is, and which encoder it searches with."""

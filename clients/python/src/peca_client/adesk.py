@@ -11,6 +11,7 @@ from peca_client import keys, watchlists
 from peca_client.calls import Call, no_answer
 from peca_client.keys import ApiKey
 from peca_client.models import ImageSource, VerdictRecord
+from peca_client.pages import aeach
 from peca_client.watchlists import HitPage, WatchHit, Watchlist
 
 _T = TypeVar("_T")
@@ -65,7 +66,7 @@ class AsyncDeskMethods(ABC):
 
     async def watchlists(self) -> tuple[Watchlist, ...]:
         """Your watchlists, newest first; all of them with an admin's key."""
-        return await self._send(watchlists.watchlists())
+        return tuple([one async for one in aeach(lambda cursor: self._send(watchlists.watchlists(cursor)))])
 
     async def watchlist(self, watchlist_id: str) -> Watchlist:
         """One watchlist."""
@@ -144,7 +145,7 @@ class AsyncDeskMethods(ABC):
 
     async def list_keys(self) -> tuple[ApiKey, ...]:
         """Every key ever made at the server, oldest first."""
-        return await self._send(keys.keys())
+        return tuple([one async for one in aeach(lambda cursor: self._send(keys.keys(cursor)))])
 
     async def create_key(
         self,

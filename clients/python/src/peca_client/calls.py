@@ -49,6 +49,7 @@ from peca_client.models import (
     VerdictRecord,
     Version,
 )
+from peca_client.pages import Part
 from peca_client.retry import Again, RetryPolicy, retry_after_s, tls_fault
 
 _T = TypeVar("_T")
@@ -342,9 +343,15 @@ def audit(
     return Call("GET", "/audit", _from_object(AuditPage.from_json), query=_given(query))
 
 
-def cameras() -> Call[tuple[Camera, ...]]:
+def cameras(cursor: str | None) -> Call[Part[Camera]]:
     """``GET /cameras``."""
-    return Call("GET", "/cameras", _read_cameras)
+    return listed("/cameras", Camera.from_json, cursor)
+
+
+def listed(path: str, read: Callable[[Any], _T], cursor: str | None) -> Call[Part[_T]]:
+    """A page, as large as the server gives, of a list that seldom has several."""
+    query = {} if cursor is None else {"cursor": cursor}
+    return Call("GET", path, partial(Part.read, read), query=query)
 
 
 def version() -> Call[Version]:
@@ -513,10 +520,6 @@ def _read_report(response: httpx.Response, batch: Batch) -> IngestReport:
 def _reports(response: httpx.Response) -> bool:
     """A batch refused image by image is a problem too, with its report inside."""
     return response.is_success or "items" in _problem(response)
-
-
-def _read_cameras(response: httpx.Response) -> tuple[Camera, ...]:
-    return tuple(map(Camera.from_json, _object(response)["items"]))
 
 
 def _read_file(response: httpx.Response, kind: str) -> bytes:

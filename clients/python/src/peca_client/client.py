@@ -33,6 +33,7 @@ from peca_client.models import (
     VerdictRecord,
     Version,
 )
+from peca_client.pages import each
 from peca_client.retry import RetryPolicy
 
 _T = TypeVar("_T")
@@ -405,7 +406,7 @@ class PecaClient(DeskMethods):
 
     def cameras(self) -> tuple[Camera, ...]:
         """The cameras of the gallery."""
-        return self._send(calls.cameras())
+        return tuple(each(lambda cursor: self._send(calls.cameras(cursor))))
 
     def version(self) -> Version:
         """Which server this is, and which encoder it searches with."""

@@ -11,6 +11,7 @@ from peca_client import keys, watchlists
 from peca_client.calls import Call, no_answer
 from peca_client.keys import ApiKey
 from peca_client.models import ImageSource, VerdictRecord
+from peca_client.pages import each
 from peca_client.watchlists import HitPage, WatchHit, Watchlist
 
 _T = TypeVar("_T")
@@ -65,7 +66,7 @@ class DeskMethods(ABC):
 
     def watchlists(self) -> tuple[Watchlist, ...]:
         """Your watchlists, newest first; all of them with an admin's key."""
-        return self._send(watchlists.watchlists())
+        return tuple(each(lambda cursor: self._send(watchlists.watchlists(cursor))))
 
     def watchlist(self, watchlist_id: str) -> Watchlist:
         """One watchlist."""
@@ -140,7 +141,7 @@ class DeskMethods(ABC):
 
     def list_keys(self) -> tuple[ApiKey, ...]:
         """Every key ever made at the server, oldest first."""
-        return self._send(keys.keys())
+        return tuple(each(lambda cursor: self._send(keys.keys(cursor))))
 
     def create_key(
         self,

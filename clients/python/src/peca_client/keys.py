@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import httpx
 
-from peca_client.calls import Call
+from peca_client.calls import Call, listed
 from peca_client.errors import InvalidArgument
 from peca_client.models import moment
+from peca_client.pages import Part
 from peca_client.retry import Again
 
 
@@ -57,9 +58,9 @@ class ApiKey:
         )
 
 
-def keys() -> Call[tuple[ApiKey, ...]]:
+def keys(cursor: str | None) -> Call[Part[ApiKey]]:
     """``GET /keys``."""
-    return Call("GET", "/keys", _read_keys)
+    return listed("/keys", ApiKey.from_json, cursor)
 
 
 def create_key(
@@ -102,10 +103,6 @@ def _path(key_id: str) -> str:
 
 def _read_key(response: httpx.Response) -> ApiKey:
     return ApiKey.from_json(response.json())
-
-
-def _read_keys(response: httpx.Response) -> tuple[ApiKey, ...]:
-    return tuple(ApiKey.from_json(one) for one in response.json()["items"])
 
 
 def _read_nothing(response: httpx.Response) -> None:

@@ -1,7 +1,10 @@
 """Lists that come in pages, item by item."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import httpx
 
 _T_co = TypeVar("_T_co", covariant=True)
 _T = TypeVar("_T")
@@ -17,6 +20,20 @@ class Page(Protocol[_T_co]):
     @property
     def next_cursor(self) -> str | None:
         """``None`` on the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[_T]):
+    """A page of a list that the client gives as a whole."""
+
+    items: tuple[_T, ...]
+    next_cursor: str | None
+
+    @classmethod
+    def read(cls, read: Callable[[Any], _T], response: httpx.Response) -> Self:
+        """That of an answer, each item by ``read``; earlier servers had no pages here."""
+        value = response.json()
+        return cls(tuple(map(read, value["items"])), value.get("next_cursor"))
 
 
 def each(read: Callable[..., Page[_T]], *args: Any, **options: Any) -> Iterator[_T]:

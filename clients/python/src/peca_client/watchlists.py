@@ -10,9 +10,10 @@ from urllib.parse import quote
 import httpx
 
 from peca_client.batches import read_image
-from peca_client.calls import Call, refused, verdict_body
+from peca_client.calls import Call, listed, refused, verdict_body
 from peca_client.errors import ConnectionFailed, InvalidArgument, UnexpectedAnswer
 from peca_client.models import ImageSource, Modality, VerdictRecord, moment
+from peca_client.pages import Part
 from peca_client.retry import Again
 
 EVENT_STREAM = "text/event-stream"
@@ -155,9 +156,9 @@ def watch(
     )
 
 
-def watchlists() -> Call[tuple[Watchlist, ...]]:
+def watchlists(cursor: str | None) -> Call[Part[Watchlist]]:
     """``GET /watchlists``."""
-    return Call("GET", "/watchlists", _read_watchlists)
+    return listed("/watchlists", Watchlist.from_json, cursor)
 
 
 def watchlist(watchlist_id: str) -> Call[Watchlist]:
@@ -239,10 +240,6 @@ def _field(name: str, value: Any) -> str | list[str]:
             raise InvalidArgument(f"{name} must carry a time zone (for example UTC), got {value.isoformat()}")
         return value.isoformat()
     return str(value) if isinstance(value, str) else [str(one) for one in value]
-
-
-def _read_watchlists(response: httpx.Response) -> tuple[Watchlist, ...]:
-    return tuple(Watchlist.from_json(one) for one in response.json()["items"])
 
 
 def _read_hits(response: httpx.Response) -> HitPage:

@@ -50,7 +50,9 @@ def add_watch(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="a video file, a folder, or an rtsp:// address")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a video file, a folder, or an rtsp:// or http:// address"
+    )
     parser.add_argument("--camera", required=True, metavar="ID", help="the site's name of the camera")
     lights = [*(light.value for light in Modality), "auto"]
     parser.add_argument(
@@ -175,7 +177,8 @@ def watch(options: argparse.Namespace) -> int:
         path = Path(options.source).absolute()
         if not agent.counts["frames"] and (spool.note(path) or spool.noted(path)):
             say(
-                f"no new frame: those of {_shown(options.source)} were looked at before, by the spool's notes"
+                f"no new frame: those of {_shown(options.source)} were looked at before, by the spool's notes; "
+                "to begin anew, give another --spool"
             )
         summary = {
             "camera": options.camera,

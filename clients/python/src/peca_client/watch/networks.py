@@ -136,6 +136,9 @@ def open_network(file: Path) -> Network:
     """
     if file.suffix.lower() not in (".xml", ".onnx"):
         raise WatchError(f"--detector expects OpenVINO IR (.xml) or ONNX (.onnx), got {file.name}")
+    weights = file.with_suffix(".bin")
+    if file.suffix.lower() == ".xml" and not weights.is_file():
+        raise WatchError(f"{file} needs its weights beside it: there is no {weights}")
     openers = [_open_onnx] if file.suffix.lower() == ".onnx" else []
     for opener in (*openers, _open_openvino):
         try:
@@ -182,5 +185,7 @@ def _input_hw(shape: list[Any]) -> tuple[int, int]:
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+    """The first line that says what is wrong; OpenVINO says before where in its code it saw that."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = (line for line in lines if line and not line.startswith(("Exception from ", "Check '")))
+    return next(told, type(error).__name__)

@@ -321,7 +321,8 @@ def open_source(address: str, fps: float, start: datetime | None, once: bool) ->
         return VideoSource(Path(address), fps, start)
     else:
         raise WatchError(
-            f"expected a video file, a folder or an rtsp:// address; there is no {without_password(address)}"
+            "expected a video file, a folder, or an rtsp:// or http:// address; there is no "
+            f"{without_password(address)}"
         )
     if start is not None:
         raise WatchError(
