@@ -5,6 +5,7 @@
     PecaError                     anything this project refuses or cannot do
     ├── InvalidInput              what the caller handed in is wrong (also a ValueError)
     │   ├── UnknownCamera         a filter names cameras that the gallery has never seen
+    │   ├── DeviceUnfit           the device that shall search a gallery is not here, or cannot be used
     │   ├── ImageRefused          an image cannot be used (exporter.errors draws the reasons)
     │   └── DatasetInvalid        a data set tree is not what its layout says (training.datasets)
     ├── EncoderMismatch           vectors of one encoder offered to a gallery of another

@@ -158,10 +158,11 @@ def open_gallery(
         return MilvusGallery(MilvusAddress.parse(url), spec, read_only=read_only)
     folder = embedded_folder(url)
     if folder is not None:
-        from index.embedded.device import accelerator
+        from index.embedded.device import accelerator, why_processor
         from index.embedded.engine import EmbeddedGallery
 
         opened = EmbeddedGallery(folder, spec, read_only=read_only, device=accelerator(device))
+        opened.why_processor = why_processor(device)
         if embedded_folder(url) != folder:
             # It was switched to another generation in this very moment.
             opened.close()

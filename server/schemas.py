@@ -389,6 +389,9 @@ class Version(BaseModel):
     provider: str = Field(description="What runs the encoder.")
     gallery: str = Field(description="The gallery's engine.")
     device: str | None = Field(description="What searches an embedded gallery: `cpu`, or a GPU by its name.")
+    device_reason: str | None = Field(
+        description="Why that is the processor: it was asked for, no GPU can be used, or the GPU failed."
+    )
 
 
 def validation_errors(errors: list[Any]) -> list[dict[str, str]]:

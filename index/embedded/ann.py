@@ -291,12 +291,15 @@ def one_thread(*_: Any) -> None:
 def _alone(processors: SimpleQueue[int]) -> None:
     """Give this thread a processor of its own: a scheduler often wakes two for a few ms on one."""
     one_thread()
-    os.sched_setaffinity(0, {processors.get()})
+    processor = processors.get()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {processor})
 
 
 def _one_for_each_processor() -> ThreadPoolExecutor:
     processors: SimpleQueue[int] = SimpleQueue()
-    allowed = os.sched_getaffinity(0)
+    # Only Linux says which processors a process may use, and lets it choose.
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     for processor in allowed:
         processors.put(processor)
     return ThreadPoolExecutor(len(allowed), "peca-search", initializer=_alone, initargs=(processors,))

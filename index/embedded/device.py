@@ -44,10 +44,19 @@ class Held:
 
     def nearest(
         self, query: NDArray[np.float32], count: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The ``count`` rows of the highest inner products with ``query``, and these in the code's steps."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+        """The ``count`` rows of the highest inner products with ``query``, and these in the code's steps.
+
+        ``None`` where the device fails or has failed before: then the processor searches.
+        """
         with self.device.turn:
-            products, rows = self._index.search(query[np.newaxis], count)
+            if self.device.failure is not None:
+                return None
+            try:
+                products, rows = self._index.search(query[np.newaxis], count)
+            except RuntimeError as error:
+                self.device.give_up(error)
+                return None
         return rows[0], products[0]
 
     def __del__(self) -> None:
@@ -63,16 +72,28 @@ class Accelerator:
         name: As it is told to people.
         empty: Makes FAISS's index of no vector of a length, by inner product, in half precision.
         most: Most rows that a search of it gives.
+
+    Attributes:
+        failure: Why it is used no more, once a search of it failed; ``None`` while it works.
     """
 
     def __init__(self, name: str, empty: Callable[[int], Any], most: int = _MOST) -> None:
         self.name = name
         self.most = most
         self.turn = RLock()
+        self.failure: str | None = None
         self._empty = empty
+
+    def give_up(self, error: Exception) -> None:
+        """Use the device no more: what failed once on a GPU fails until the process ends."""
+        # The first line says what; CUDA's stack of calls follows.
+        self.failure = f"{self.name} failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        log.error("%s; the processor searches from now on, until the server is started again", self.failure)
 
     def hold(self, codes: NDArray[np.uint8]) -> Held | None:
         """Take in (n, D) scalar codes; ``None`` where the device has no room, which the log tells."""
+        if self.failure is not None:
+            return None
         try:
             with self.turn:
                 index = self._empty(codes.shape[1])
@@ -95,19 +116,21 @@ def accelerator(asked: Device) -> Accelerator | None:
     Raises:
         DeviceUnfit: A GPU was asked for, and there is none that can be used.
     """
-    lacking = None if asked is Device.CPU else _lacking()
-    if asked is Device.CUDA and lacking:
-        raise DeviceUnfit(f"device 'cuda' cannot be used: {lacking}")
-    if asked is Device.CPU or lacking:
-        log.info("galleries are searched by the processor: %s", lacking or "device 'cpu' was asked for")
+    reason = why_processor(asked)
+    if asked is Device.CUDA and reason:
+        raise DeviceUnfit(f"device 'cuda' cannot be used: {reason}")
+    if reason:
+        log.info("galleries are searched by the processor: %s", reason)
         return None
     name = f"cuda ({_name_of_gpu()})"
     log.info("galleries are searched by %s", name)
     return Accelerator(name, _cuda())
 
 
-def _lacking() -> str | None:
-    """What a search on a GPU lacks here."""
+def why_processor(asked: Device) -> str | None:
+    """Why galleries are searched by the processor; ``None`` where a GPU searches them."""
+    if asked is Device.CPU:
+        return "device 'cpu' was asked for"
     if not hasattr(faiss, "StandardGpuResources"):
         return "this FAISS is built for the processor; install the extra [gpu] in the place of [cpu]"
     if not faiss.get_num_gpus():

@@ -46,7 +46,7 @@ class EmbeddedGallery:
         device: Searches the codes; ``None`` is the processor.
 
     Attributes:
-        device: What searches the codes, as it is told to people.
+        why_processor: Why the processor searches the codes, as it is told to people, where no device does.
 
     Raises:
         EncoderMismatch: The gallery holds vectors of another encoder.
@@ -64,7 +64,8 @@ class EmbeddedGallery:
         device: Accelerator | None = None,
     ) -> None:
         self.spec = spec
-        self.device = "cpu" if device is None else device.name
+        self.why_processor: str | None = None
+        self._device = device
         self._folder = folder
         self._closed = False
         self._saving = Lock()
@@ -80,6 +81,16 @@ class EmbeddedGallery:
         if not read_only:
             self._work.set()
             self._builder.start()
+
+    @property
+    def device(self) -> str:
+        """What searches the codes now, as it is told to people."""
+        return "cpu" if self._device is None or self._device.failure else self._device.name
+
+    @property
+    def device_reason(self) -> str | None:
+        """Why that is the processor; ``None`` where it is a device, or nobody asked."""
+        return self.why_processor if self._device is None else self._device.failure
 
     def add(self, records: Sequence[ImageRecord], vectors: NDArray[np.float32]) -> AddReport:
         """See ``Gallery.add``."""

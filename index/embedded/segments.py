@@ -216,7 +216,10 @@ class Coded:
         fetch = _to_find(sought, available, len(allowed))
         if self.held is None or fetch > self.held.device.most:
             return None
-        rows, _ = self.held.nearest(query, fetch)
+        found = self.held.nearest(query, fetch)
+        if found is None:
+            return None
+        rows, _ = found
         passing = rows[allowed[rows]]
         return self._scored(query, passing[:count]) if len(passing) >= sought else None
 
@@ -227,7 +230,10 @@ class Coded:
         most = 0 if self.held is None else min(len(allowed), self.held.device.most)
         if self.held is None or _to_find(k, int(np.count_nonzero(allowed)), len(allowed)) > most:
             return None
-        rows, products = self.held.nearest(query, most)
+        found = self.held.nearest(query, most)
+        if found is None:
+            return None
+        rows, products = found
         scores = products / np.float32(self.codec.scale)
         slack = self.error + ROUNDING + rounding(self.codec.dim)
         passing = allowed[rows]

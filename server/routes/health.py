@@ -36,6 +36,7 @@ def what_runs(parts: OpenParts) -> Version:
         provider=parts.encoder.provider,
         gallery=parts.settings.gallery.partition(":")[0],
         device=parts.catalogue.device,
+        device_reason=parts.catalogue.device_reason,
     )
 
 

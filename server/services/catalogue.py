@@ -37,11 +37,20 @@ class Catalogue:
 
     def __init__(self, gallery: Gallery, images: ImageStore, watching: Watching) -> None:
         self._gallery = gallery
-        self.device: str | None = getattr(gallery, "device", None)
         self._images = images
         self._watching = watching
         self._writing = Lock()
         self.labels_version = 0
+
+    @property
+    def device(self) -> str | None:
+        """What searches an embedded gallery now; ``None`` for other engines."""
+        return getattr(self._gallery, "device", None)
+
+    @property
+    def device_reason(self) -> str | None:
+        """Why that is the processor and no GPU."""
+        return getattr(self._gallery, "device_reason", None)
 
     def add(
         self, records: Sequence[ImageRecord], vectors: NDArray[np.float32], files: Sequence[bytes]

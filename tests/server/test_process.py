@@ -30,6 +30,8 @@ def test_the_first_start_prints_one_key_and_the_next_none(launch: Callable[[], P
     assert len([line for line in first.lines if key in line]) == 1
     told = first.site(key).http.get("/version").json()
     assert (told["gallery"], told["device"]) == ("embedded", "cpu")
+    assert told["device_reason"] in first.log.read_text(), "why, where nobody forbade a GPU"
+    assert told["device_reason"]
     assert "galleries are searched by the processor: " in first.log.read_text()
     assert "faiss.loader" not in first.log.read_text()
     assert first.end(signal.SIGTERM) == 0
