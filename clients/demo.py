@@ -282,7 +282,8 @@ def _wait(url: str, key: str, query: ImageUpload, console: Console) -> None:
     console.print(
         f"\nserving at {url}\nadmin key: {key}\n\n"
         "open that address in a browser and sign in with the key, or search from another terminal:\n"
-        f"  {peca} search {image} --query-modality {query.modality} --url {url} --api-key {key}\n\n"
+        f"  export PECA_URL={url} PECA_API_KEY={key}\n"
+        f"  {peca} search {image} --query-modality {query.modality} --show found.png\n\n"
         "Ctrl-C stops it.",
         highlight=False,
         soft_wrap=True,

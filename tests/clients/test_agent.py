@@ -46,7 +46,8 @@ def test_the_client_alone_needs_neither_opencv_nor_numpy() -> None:
         "import sys; sys.modules['cv2'] = sys.modules['numpy'] = sys.modules['scipy'] = None\n"
         "import peca_client\n"
         "from peca_client.__main__ import main\n"
-        "sys.exit(main(['watch', 'x', '--camera', 'c', '--modality', 'auto', '--url', 'http://127.0.0.1:9']))"
+        "server = ['--url', 'http://127.0.0.1:9', '--api-key', 'peca_x']\n"
+        "sys.exit(main(['watch', 'x', '--camera', 'c', '--modality', 'auto', *server]))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 1

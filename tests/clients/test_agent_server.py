@@ -188,6 +188,20 @@ def test_the_open_model_zoos_detector_finds_people_in_openvino_ir(tmp_path: Path
     assert min(found) > 0.4
 
 
+def test_a_file_of_openvino_without_its_weights_says_so(tmp_path: Path) -> None:
+    (tmp_path / "person.xml").write_text("<net/>")
+    with pytest.raises(WatchError, match=r"needs its weights beside it: there is no .*person\.bin"):
+        open_detector(tmp_path / "person.xml", 0.5, None)
+
+
+def test_what_openvino_says_is_told_without_where_in_its_code(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO IR needs `pip install openvino`")
+    (tmp_path / "person.xml").write_text("<net>")
+    (tmp_path / "person.bin").write_bytes(b"")
+    with pytest.raises(WatchError, match="cannot be opened as a network: Unable to read the model"):
+        open_detector(tmp_path / "person.xml", 0.5, None)
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "why"),
     [

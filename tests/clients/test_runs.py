@@ -160,6 +160,11 @@ def test_the_demonstration_shows_the_whole_way_and_serves(tmp_path: Path) -> Non
             assert {camera.modality for camera in client.cameras()} == set(Modality)
             query = next((out / "site").rglob("*.jpg"))
             assert len(client.search(query, "visible", limit=3).items) == 3
+        advised = [line for line in log.read_text().splitlines() if line.startswith(("  export ", "  /"))]
+        assert len(advised) == 2
+        ended = subprocess.run(["bash", "-c", "\n".join(advised)], cwd=tmp_path, timeout=60, check=False)
+        assert ended.returncode == 0
+        assert (tmp_path / "found.png").is_file()
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)

@@ -177,8 +177,8 @@ def watch(options: argparse.Namespace) -> int:
         path = Path(options.source).absolute()
         if not agent.counts["frames"] and (spool.note(path) or spool.noted(path)):
             say(
-                f"no new frame: those of {_shown(options.source)} were looked at before, by the spool's notes; "
-                "to begin anew, give another --spool"
+                f"no new frame: those of {_shown(options.source)} were looked at before, by the spool's "
+                "notes; to begin anew, give another --spool"
             )
         summary = {
             "camera": options.camera,
