@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Lock, RLock, Thread
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,12 @@ _WORTH_SAVING = 10_000
 
 _WORTH_PAUSING = 1 << 17
 """From so many changed vectors on, and half of all, the index file is written while the gallery serves."""
+
+_REST = 20
+"""An index file is written again after so many times as long as the last took: each removal spoils it."""
+
+_AGAIN_S = 60.0
+"""What failed beside the searches is tried again after so long."""
 
 _PAGES = 16
 """So many pages of SQLite's are taken in before they are coded together."""
@@ -69,9 +76,12 @@ class EmbeddedGallery:
         self._folder = folder
         self._closed = False
         self._saving = Lock()
+        self._save_from = 0.0
+        self._removals = 0
         self._writing = RLock()
         self._removing = Lock()
         self._work = Event()
+        self._ending = Event()
         self._read_only = read_only
         self._store = Store(folder, spec, read_only=read_only)
         with self._closing_on_failure():
@@ -182,6 +192,9 @@ class EmbeddedGallery:
 
     def remove(self, where: Where) -> int:
         """See ``Gallery.remove``."""
+        if not self.count(where):
+            return 0
+        self._removals += 1  # an index file that is being written is given up
         with self._saving, self._writing:
             self._check_open()
             positions = self._store.positions(where)
@@ -210,6 +223,7 @@ class EmbeddedGallery:
         """See ``Gallery.close``."""
         closed, self._closed = self._closed, True
         self._index.stopping = True
+        self._ending.set()
         self._work.set()
         if self._builder.is_alive():
             self._builder.join()
@@ -250,36 +264,52 @@ class EmbeddedGallery:
     def _build(self) -> None:
         """Code what comes, in a thread of its own, until the gallery is closed."""
         one_thread()
-        try:
-            while self._work.wait() and not self._closed:
-                self._work.clear()
-                codec = self._index.codec
-                while not self._closed and self._index.step():
-                    pass
-                if self._index.codec is not codec:
-                    self._unsaved = self._index.view.count  # the file's codes are of an older codec
-                self._save_large()
-        except Exception:
-            # Searches stay right without it, and grow slower as the gallery grows.
-            log.exception("the gallery %s codes no more vectors; open it again", self._folder)
+        pause: float | None = None
+        while not self._closed:
+            self._work.wait(pause)
+            self._work.clear()
+            try:
+                pause = self._code_and_save()
+            except Exception:
+                # Searches stay right meanwhile, and grow slower as the gallery grows.
+                log.exception("the gallery %s cannot code its new vectors; it tries again", self._folder)
+                self._ending.wait(_AGAIN_S)
+                pause = 0.0
 
-    def _save_large(self) -> None:
+    def _code_and_save(self) -> float | None:
+        """Do what there is to do; returns after how many seconds there is more, if nothing comes."""
+        codec = self._index.codec
+        while not self._closed and self._index.step():
+            pass
+        if self._index.codec is not codec:
+            self._unsaved = self._index.view.count  # the file's codes are of an older codec
         with self._saving:
-            changed = self._unsaved
-            if not self._closed and changed >= max(_WORTH_PAUSING, self._index.view.count // 2):
-                self._save()
+            if self._closed or self._unsaved < max(_WORTH_PAUSING, self._index.view.count // 2):
+                return None
+            begun = monotonic()
+            if begun >= self._save_from:
+                saved = self._save()
+                ended = monotonic()
+                self._save_from = ended + (_REST * (ended - begun) if saved else _AGAIN_S)
+            return max(self._save_from - begun, 0.0)
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
         """Write the index file; a gallery without one is as good, but starts more slowly."""
         with self._writing:
-            view, changed = self._index.view, self._unsaved
+            view, changed, removals = self._index.view, self._unsaved, self._removals
         try:
-            token = write_index_file(self._folder, self.spec, view, self._index.vocabulary)
+            token = write_index_file(
+                self._folder, self.spec, view, self._index.vocabulary, lambda: self._removals != removals
+            )
+            if token is None:
+                return False
             with self._writing:
                 self._store.set_index_token(token)
                 self._unsaved -= changed
         except GalleryUnavailable as error:
             log.warning("%s; the next start reads every vector from SQLite", error)
+            return False
+        return True
 
     def _drop_index_file(self) -> None:
         if not self._read_only:

@@ -13,6 +13,8 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,7 +38,13 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 _CHUNK_BYTES = 1 << 20
 
 
-def write_index_file(folder: Path, spec: EmbeddingSpec, view: View, vocabulary: Vocabulary) -> str:
+def write_index_file(
+    folder: Path,
+    spec: EmbeddingSpec,
+    view: View,
+    vocabulary: Vocabulary,
+    outdated: Callable[[], bool] = lambda: False,
+) -> str | None:
     """Write the index file of a gallery, whole or not at all; on the disk when this returns.
 
     Args:
@@ -44,9 +52,10 @@ def write_index_file(folder: Path, spec: EmbeddingSpec, view: View, vocabulary: 
         spec: Of the encoder.
         view: What SQLite holds.
         vocabulary: The names in it.
+        outdated: Asked again and again; once it says so, the writing is given up.
 
     Returns:
-        The file's token, for SQLite to hold.
+        The file's token, for SQLite to hold; ``None`` where it was given up.
 
     Raises:
         GalleryUnavailable: The disk refuses; the file that was there is as it was.
@@ -55,14 +64,18 @@ def write_index_file(folder: Path, spec: EmbeddingSpec, view: View, vocabulary: 
     draft = folder / _DRAFT_NAME
     try:
         drop_draft(folder)
+        _check_space(folder, view)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as file:
-            _Writer(file).write_all(
+            _Writer(file, outdated).write_all(
                 {"token": token, "dim": spec.dim, "encoder": spec.encoder}, view, vocabulary
             )
             file.flush()
             os.fsync(file.fileno())
         draft.replace(folder / FILE_NAME)
         sync_folder(folder)
+    except _Outdated:
+        drop_draft(folder)
+        return None
     except OSError as error:
         with suppress(OSError):  # a disk that takes nothing gives nothing back either
             drop_draft(folder)
@@ -129,11 +142,26 @@ def drop_draft(folder: Path) -> None:
     (folder / _DRAFT_NAME).unlink(missing_ok=True)
 
 
+class _Outdated(Exception):
+    """The file would hold what is no longer so."""
+
+
+def _check_space(folder: Path, view: View) -> None:
+    """A file that does not fit would take the last room from the images that come."""
+    needed = sum(len(part.columns) * COLUMNS.itemsize for part in view.segments) + view.flat.rows.nbytes
+    for part in view.coded:
+        needed += len(part.columns) * (part.codec.dim + sum(tier.code_bytes for tier in part.codec.tiers))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"it needs {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free")
+
+
 class _Writer:
     """Writes a file's content, and the SHA-256 of it last."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, outdated: Callable[[], bool]) -> None:
         self._file = file
+        self._outdated = outdated
         self._digest = hashlib.sha256()
 
     def write_all(self, told: dict[str, Any], view: View, vocabulary: Vocabulary) -> None:
@@ -175,6 +203,8 @@ class _Writer:
             self._write(_bytes_of(np.ascontiguousarray(array)))
 
     def _write(self, piece: bytes | memoryview) -> None:
+        if self._outdated():
+            raise _Outdated
         self._digest.update(piece)
         self._file.write(piece)
 

@@ -29,6 +29,7 @@ from index.embedded.columns import COLUMNS, Described, Names
 from index.embedded.device import Accelerator, Held, accelerator
 from index.embedded.engine import EmbeddedGallery
 from index.embedded.growing import GrowingIndex
+from index.embedded.index_file import _Writer, write_index_file
 from index.embedded.library import faiss
 from index.embedded.segments import Coded
 from index.errors import DeviceUnfit
@@ -326,6 +327,7 @@ def test_answers_are_right_while_the_gallery_grows(tmp_path: Path) -> None:
 
 def test_codes_come_back_from_the_index_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("index.embedded.engine._WORTH_SAVING", 1)
+    monkeypatch.setattr("index.embedded.growing._CHANGED", 0)  # what learns anew codes anew
     queries = people(range(9000, 9010))[1]
     with closing(filled(tmp_path, 900)) as gallery:
         gallery.remove(Where(person_ids=["p7"]))
@@ -342,18 +344,109 @@ def test_codes_come_back_from_the_index_file(tmp_path: Path, monkeypatch: pytest
             assert gallery.search(queries, 5, Where(camera_ids=["cam9"])) == [[]] * 10
 
 
+def saved(gallery: EmbeddedGallery) -> EmbeddedGallery:
+    """The gallery, once what it holds is in the index file."""
+    deadline = time.monotonic() + 60
+    while gallery._unsaved >= 500:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return gallery
+
+
 def test_a_growing_gallery_saves_its_index_while_it_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.embedded.engine._WORTH_PAUSING", 500)
-    with closing(filled(tmp_path, 750)) as gallery:
-        deadline = time.monotonic() + 60
-        while gallery._unsaved >= 500:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    with closing(saved(filled(tmp_path, 750))) as gallery:
         assert (tmp_path / "index.faiss").exists()
         gallery.remove(Where(image_ids=["i5"]))
         assert not (tmp_path / "index.faiss").exists()
+
+
+def test_removals_do_not_write_the_index_file_again_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes a minute of a million images, and nothing is coded meanwhile."""
+    monkeypatch.setattr("index.embedded.engine._WORTH_PAUSING", 500)
+    written: list[int] = []
+
+    def counting(*arguments: Any) -> str | None:
+        written.append(1)
+        return write_index_file(*arguments)
+
+    with closing(saved(filled(tmp_path, 1500))) as gallery:
+        monkeypatch.setattr("index.embedded.engine._REST", 10_000)
+        monkeypatch.setattr("index.embedded.engine.write_index_file", counting)
+        for n in range(5):
+            assert gallery.remove(Where(image_ids=[f"i{n}"])) == 1
+            settled(gallery if n else saved(gallery))
+        assert len(written) == 1
+        gallery._save_from = 0.0
+        gallery._work.set()
+        saved(gallery)
+        assert len(written) == 2
+
+
+def test_a_removal_does_not_wait_for_an_index_file_that_holds_what_it_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, removing = threading.Event(), threading.Event()
+    codes = _Writer._codes
+
+    def slowly(self: _Writer, part: Coded) -> None:
+        writing.set()
+        assert removing.wait(60)
+        time.sleep(0.1)  # the removal waits for the lock
+        codes(self, part)
+
+    monkeypatch.setattr(_Writer, "_codes", slowly)
+    with closing(filled(tmp_path, 750)) as gallery:
+        monkeypatch.setattr("index.embedded.engine._WORTH_PAUSING", 500)
+        gallery._work.set()
+        assert writing.wait(60)
+        removing.set()
+        assert gallery.remove(Where(image_ids=["i5"])) == 1
+        assert not list(tmp_path.glob("index.faiss*"))
+        gallery._save_from = 0.0
+        gallery._work.set()
+        saved(gallery)
+        assert (tmp_path / "index.faiss").exists()
+
+
+def test_an_index_file_that_does_not_fit_is_not_begun_and_not_tried_at_every_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("index.embedded.engine._WORTH_PAUSING", 500)
+    monkeypatch.setattr("index.embedded.index_file.shutil.disk_usage", lambda _: SimpleNamespace(free=20_000))
+    with closing(filled(tmp_path, 750)) as gallery:
+        for start in range(750, 1500, 75):
+            gallery.add(*people(range(start, start + 75)))
+            settled(gallery)
+        deadline = time.monotonic() + 60
+        while not caplog.records:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert gallery.count() == 1500
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert re.search(r"cannot be written: it needs 0 MB, and 0 MB are free; the next start reads", told[0])
+
+
+def test_an_error_of_the_builder_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("index.embedded.engine._AGAIN_S", 0.01)
+    step, faults = GrowingIndex.step, iter([MemoryError("no room"), OSError("the disk does not answer")])
+
+    def failing_twice(self: GrowingIndex) -> bool:
+        for fault in faults:
+            raise fault
+        return step(self)
+
+    monkeypatch.setattr(GrowingIndex, "step", failing_twice)
+    with closing(filled(tmp_path, 750)) as gallery:
+        assert gallery._index.view.coded
+    assert len([record for record in caplog.records if "it tries again" in record.getMessage()]) == 2
 
 
 def test_codes_that_were_learnt_anew_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,6 +454,7 @@ def test_codes_that_were_learnt_anew_are_saved(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("index.embedded.engine._WORTH_SAVING", 1)
     with monkeypatch.context() as unlearning:
         unlearning.setattr("index.embedded.growing._LEARNT", 0)
+        unlearning.setattr("index.embedded.growing._CHANGED", 0)
         filled(tmp_path, 3000).close()
     with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
         assert gallery._unsaved == 0
