@@ -40,11 +40,11 @@ def test_its_examples_run(
         Path(name).write_bytes(picture(person))
     with PecaClient(fresh_server.url, fresh_server.key) as client:
         client.add_images([ImageUpload(picture(3), "hall-ir", "infrared", NIGHT, "first")])
-    curl, commands = blocks("sh")
+    curl, curl_images, commands = blocks("sh")
     assert '"image_id":"first"' in shell(curl).replace(" ", "")
     names: dict[str, object] = {}
     examples = blocks("python")
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples:
         exec(compile(example, GUIDE.name, "exec"), names)
     assert capsys.readouterr().out.splitlines() == [
@@ -52,10 +52,13 @@ def test_its_examples_run(
         "['first']",
         "2 stored 0 known before",
         "gate-ir-0815 2",
+        "2 sent",
+        "2 stored",
         "404 urn:peca:problem:image-unknown",
         "2 images by gate-ir",
         "[]",
     ]
+    assert '"stored":1' in shell(curl_images).replace(" ", "")
     printed = shell(commands)
     assert "gate-ir-0815" in printed
     assert '"name": "red coat"' in printed
