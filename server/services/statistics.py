@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from index.records import CameraSummary, Where
+from index.space import Modality
 from server.access import Holder
 from server.errors import StorageUnavailable
 from server.services.catalogue import Catalogue
@@ -16,10 +17,15 @@ HOURS = 24
 
 @dataclass(frozen=True, slots=True)
 class HourCount:
-    """How many images were captured in the hour that begins at ``hour``, UTC."""
+    """How many images were captured in the hour that begins at ``hour``, UTC, by camera and modality."""
 
     hour: datetime
-    images: int
+    counts: dict[tuple[str, Modality], int]
+
+    @property
+    def images(self) -> int:
+        """Of all cameras."""
+        return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,14 @@ def statistics(catalogue: Catalogue, settings: Settings, holder: Holder, now: da
         raise StorageUnavailable(f"the disk of {settings.data_folder} cannot be read: {error}") from error
     return Statistics(
         catalogue.cameras(holder),
-        [HourCount(hour, catalogue.count(holder.narrowed(_within(hour)))) for hour in hours],
+        [HourCount(hour, _counts(catalogue.cameras(holder, _within(hour)))) for hour in hours],
         disk.free,
         disk.total,
     )
+
+
+def _counts(cameras: Sequence[CameraSummary]) -> dict[tuple[str, Modality], int]:
+    return {(camera.camera_id, camera.modality): camera.count for camera in cameras}
 
 
 def _within(hour: datetime) -> Where:

@@ -54,12 +54,18 @@ def test_stats_count_by_camera_and_hour(site: Site, settings: Settings) -> None:
     site.ingest({one["filename"]: picture(n) for n, one in enumerate(said)}, said)
     stats = site.http.get("/stats").json()
     assert stats["images"] == 5
+    hours = {one["camera_id"]: one.pop("hours") for one in stats["cameras"]}
     assert stats["cameras"] == site.http.get("/cameras").json()["items"]
     counts = {datetime.fromisoformat(one["hour"]): one["images"] for one in stats["hours"]}
     if datetime.now(UTC).hour == hour.hour:  # the hour may end while this runs
         assert list(counts) == [hour - timedelta(hours=back) for back in range(23, -1, -1)]
         assert [n for n in counts.values() if n] == [1, 1, 2]
         assert counts[hour] == 2
+        assert {camera: [n for n in its if n] for camera, its in hours.items()} == {
+            "cam0": [1, 1],
+            "cam1": [1, 1],
+        }
+        assert [sum(both) for both in zip(*hours.values(), strict=True)] == list(counts.values())
     assert 0 < stats["disk_free_bytes"] <= stats["disk_total_bytes"]
     assert (stats["gallery"], stats["encoder"], stats["dim"]) == ("memory", "grey-pixels-32x16", 513)
     assert stats["provider"] == "numpy"
