@@ -19,7 +19,7 @@ $(VENV)/.serve: $(INSTALL) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.develop: $(INSTALL) | $(VENV)/bin/python
-	$(PIP) -e '.[cpu,train,dev]'
+	$(PIP) -e '.[cpu,train,dev,milvus]'
 	@touch $@ $(VENV)/.serve
 
 # A real Milvus and what else only slow tests and benchmarks need.

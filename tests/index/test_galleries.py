@@ -23,9 +23,8 @@ from index.records import ANY, CameraSummary, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality, l2_normalise
 
 # A new engine joins here, and in ``Addresses``.
-LITE = pytest.param("milvus-lite", marks=pytest.mark.slow)
 MILVUS = pytest.param("milvus", marks=[pytest.mark.milvus, pytest.mark.slow])
-ENGINES = ["memory", "embedded", LITE, MILVUS]
+ENGINES = ["memory", "embedded", "milvus-lite", MILVUS]
 # Of random sequences; a write to a Milvus server waits for its clock, 0.2 s.
 EXAMPLES = {"embedded": 60, "milvus-lite": 10, "milvus": 12}
 SEQUENCES_VARIABLE = "PECA_TEST_SEQUENCES"
