@@ -12,7 +12,7 @@ import typer
 from clients.audit import audit_app
 from clients.encoder import encoder_app
 from clients.explain import explain_app
-from clients.extras import need
+from clients.extras import need, need_plots
 from clients.gallery import gallery_app
 from clients.instants import instant
 from clients.keys import keys_app
@@ -460,7 +460,7 @@ def evaluate(
     Example: peca evaluate --gallery embedded:sysu --protocol sysu-all --shots 1 --trials 10
     """
     if plots is not None:
-        need("matplotlib", "train")
+        need_plots()
     from clients import evaluation
     from clients.paper import paper_scores
     from clients.tables import print_evaluation, print_json

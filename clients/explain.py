@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clients.extras import need
+from clients.extras import need, need_plots
 from clients.layouts import TreeLayout
 from clients.plots import PlotFormat
 from clients.progress import progress_bar
@@ -109,7 +109,7 @@ def distances(
     Example: peca explain distances runs/m1 --dataset sysu --root SYSU-MM01 --out figures
     """
     if out is not None:
-        need("matplotlib", "train")
+        need_plots()
     from clients.tables import print_distances, print_json
 
     if run is not None and root is not None and gallery is None:

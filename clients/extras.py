@@ -15,3 +15,13 @@ def need(package: str, extra: str) -> None:
         raise MissingExtra(
             f"this command needs {package}; install the extra: pip install '.[{extra}]' in PECA's checkout"
         )
+
+
+def need_plots() -> None:
+    """Check that plots can be drawn, for a command that needs nothing else of the extra [train].
+
+    Raises:
+        MissingExtra: They cannot.
+    """
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("plots need matplotlib: pip install matplotlib")

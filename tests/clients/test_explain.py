@@ -137,7 +137,7 @@ def test_distances_of_a_gallery_need_no_torch(
     assert "modality gap" not in printed
     code, _, err = peca("explain", "distances", "--gallery", f"embedded:{tmp_path / 'g'}", "--out", tmp_path)
     assert code == 1
-    assert "needs matplotlib" in err
+    assert "need matplotlib" in err
 
 
 def test_what_is_wrong_is_one_line(peca: Peca, run: Path, tree: Path, tmp_path: Path) -> None:
