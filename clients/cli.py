@@ -236,7 +236,10 @@ def ingest(
     path: Annotated[
         Path,
         typer.Argument(
-            exists=True, readable=True, help="A folder of images, a CSV manifest, or a data set tree."
+            metavar="PATH",
+            exists=True,
+            readable=True,
+            help="A folder of images, a CSV manifest, or a data set tree.",
         ),
     ],
     api_key: ApiKey,

@@ -24,7 +24,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 @encoder_app.command()
 def export(
-    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder of `peca train`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="The folder of `peca train`.")
+    ],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the bundle; must be empty or new.")],
     precision: Annotated[
         str, typer.Option(metavar="LIST", help="The forms to keep, of fp32, fp16 and int8.")
@@ -77,7 +79,7 @@ def export(
 
 @encoder_app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(file_okay=False, help="Folder of the bundle.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", file_okay=False, help="Folder of the bundle.")],
     as_json: AsJson = False,
 ) -> None:
     """Check a bundle on this machine: its seal, each file's hash, shapes, and parity on what is present.
@@ -105,7 +107,12 @@ def verify(
 def benchmark_encoder(
     bundle: Annotated[
         Path | None,
-        typer.Argument(file_okay=False, show_default="the encoder that ships", help="Folder of the bundle."),
+        typer.Argument(
+            metavar="BUNDLE",
+            file_okay=False,
+            show_default="the encoder that ships",
+            help="Folder of the bundle.",
+        ),
     ] = None,
     untrained: Annotated[
         str | None,

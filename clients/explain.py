@@ -41,7 +41,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 @explain_app.command()
 def cam(
-    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The folder of `peca train`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="The folder of `peca train`.")
+    ],
     root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The data set tree.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the sheet and its JSON.")],
     dataset: TreeLayout = Layout.SYSU,
@@ -82,7 +84,8 @@ def cam(
 @explain_app.command()
 def distances(
     run: Annotated[
-        Path | None, typer.Argument(exists=True, file_okay=False, help="The folder of `peca train`.")
+        Path | None,
+        typer.Argument(metavar="RUN", exists=True, file_okay=False, help="The folder of `peca train`."),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="The data set tree; with RUN.")

@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -253,6 +254,23 @@ def test_version_and_help(peca: Peca) -> None:
     assert "evaluate" in out
     assert "Begin with peca demo" in out
     assert peca("no-such-command")[0] == 2
+
+
+def leaves(group: Any, name: str) -> Iterator[tuple[str, Any]]:
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}", command
+
+
+def test_each_help_shows_an_example_and_its_arguments_in_capitals() -> None:
+    for name, command in leaves(typer.main.get_command(app), "peca"):
+        assert f"Example: {name} " in command.help, name
+        if name.startswith("peca gallery "):
+            continue
+        for argument in (one for one in command.params if one.param_type_name == "argument"):
+            assert (argument.metavar or "").isupper(), f"{name}: {argument.name}"
 
 
 def test_a_fault_of_our_own_keeps_its_trace(
