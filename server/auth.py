@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from server.access import GRANTS, Caller, Holder, Permission, Role
 from server.errors import KeyMissing
+from server.limits import claim_body
 from server.parts import Parts, parts_of
 from server.sessions import COOKIE, CSRF_HEADER
 
@@ -54,7 +55,11 @@ class KeyedRoute(APIRoute):
             holder.check_gallery(parts.settings.gallery_name)
             holder.check(permission)
             request.state.caller = Caller(holder, began_at)
-            return await handle(request)
+            claim_body(request.scope, holder.key_id)
+            if request.method not in _SAFE_METHODS:
+                return await handle(request)
+            async with parts.turns.turn(holder):
+                return await handle(request)
 
         return handle_keyed
 

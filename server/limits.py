@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 
 from python_multipart.multipart import parse_options_header
@@ -23,6 +24,7 @@ TEXT_TIMEOUT_S = 10.0
 """For a body without files; who signs in has no key yet."""
 _DISCARD_LIMIT_S = 1.0
 _RETRY = {"Retry-After": "1"}
+_BODY = "peca.body"
 _UTF_8 = {"utf-8", "utf8"}
 _OF_FILES = b"multipart/form-data"
 
@@ -83,12 +85,18 @@ class Intake:
     Attributes:
         max_requests: Most at once.
         max_bytes: Most of all of them together; a request that is alone always fits.
+        requests: How many there are.
+        bytes: How many bytes were read of them.
+        requests_of: How many there are of each key.
+        bytes_of: How many bytes of them.
     """
 
     max_requests: int
     max_bytes: int
     requests: int = 0
     bytes: int = 0
+    requests_of: Counter[str] = field(default_factory=Counter)
+    bytes_of: Counter[str] = field(default_factory=Counter)
 
     def full(self) -> str | None:
         """Why no further request is taken now."""
@@ -104,10 +112,24 @@ class Intake:
             )
         return None
 
-    def change(self, requests: int = 0, size: int = 0) -> None:
+    def beyond_share(self, key_id: str) -> str | None:
+        """Why no more is taken of a key now: a quarter is for the others, however slowly it sends."""
+        requests, size = self.requests_of[key_id], self.bytes_of[key_id]
+        if requests > self.max_requests - self.max_requests // 4:
+            return f"requests of this key in work: {requests - 1}, as many as one may have; try again soon"
+        if size > self.max_bytes - self.max_bytes // 4 and requests > 1:
+            return f"{size:,} bytes of this key are in work, as many as one may have; try again soon"
+        return None
+
+    def change(self, requests: int = 0, size: int = 0, key_id: str | None = None) -> None:
         """Count what came or went."""
         self.requests += requests
         self.bytes += size
+        if key_id is not None:
+            for counts, change in ((self.requests_of, requests), (self.bytes_of, size)):
+                counts[key_id] += change
+                if not counts[key_id]:
+                    del counts[key_id]
         OPEN_REQUESTS.set(self.requests)
         OPEN_BYTES.set(self.bytes)
 
@@ -161,9 +183,20 @@ class BodyLimit:
                 response = problem_response(BODY_TOO_LARGE.problem(_too_large(most)))
                 await response(scope, receive, body.send)
             else:
+                scope[_BODY] = body
                 await self._app(scope, body.receive, body.send)
         finally:
-            self._intake.change(-1, -body.received)
+            self._intake.change(-1, -body.received, body.key_id)
+
+    def claim(self, body: "_Body", key_id: str) -> None:
+        """Count a body, of which nothing is read yet, for a key.
+
+        Raises:
+            HTTPException: The key has as many in work as it may.
+        """
+        body.key_id = key_id
+        self._intake.requests_of[key_id] += 1
+        self._refuse_beyond_share(body)
 
     async def check(self, body: "_Body") -> None:
         """Refuse a body as it comes in.
@@ -177,10 +210,26 @@ class BodyLimit:
         if (busy := self._intake.overfull()) is not None:
             await body.read_off(body.max_bytes // 4)
             raise HTTPException(429, busy, _RETRY)
+        self._refuse_beyond_share(body)
 
-    def count(self, size: int) -> None:
+    def count(self, body: "_Body", size: int) -> None:
         """Count bytes that were read."""
-        self._intake.change(size=size)
+        self._intake.change(size=size, key_id=body.key_id)
+
+    def _refuse_beyond_share(self, body: "_Body") -> None:
+        if body.key_id and (busy := self._intake.beyond_share(body.key_id)) is not None:
+            raise HTTPException(429, busy, _RETRY)
+
+
+def claim_body(scope: Scope, key_id: str) -> None:
+    """Count the body of a request, where it has one, for the key that it came with.
+
+    Raises:
+        HTTPException: The key has as many in work as it may.
+    """
+    body: _Body | None = scope.get(_BODY)
+    if body is not None:
+        body.claim(key_id)
 
 
 def _too_large(max_bytes: int) -> str:
@@ -216,6 +265,11 @@ class _Body:
         self._ends_at = asyncio.get_running_loop().time() + timeout_s
         self._unread = True
         self.received = 0
+        self.key_id: str | None = None
+
+    def claim(self, key_id: str) -> None:
+        """See ``claim_body``."""
+        self._limit.claim(self, key_id)
 
     async def receive(self) -> Message:
         """The next part, counted and in time."""
@@ -228,7 +282,7 @@ class _Body:
             raise HTTPException(408, f"expected the whole body within {self._timeout_s:g} seconds") from None
         size = len(message.get("body", b""))
         self.received += size
-        self._limit.count(size)
+        self._limit.count(self, size)
         self._unread = message["type"] == "http.request" and message.get("more_body", False)
         await self._limit.check(self)
         return message

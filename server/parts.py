@@ -19,7 +19,7 @@ from server.errors import ServerStopping
 from server.events import Events
 from server.images import ImageStore
 from server.keys import KeyStore, StoredKey, open_keys
-from server.rates import RateLimit, SignInLimit
+from server.rates import KeyTurns, RateLimit, SignInLimit
 from server.readiness import Readiness
 from server.retention import Retaining
 from server.services.attending import Attendant, Sender
@@ -51,6 +51,7 @@ class Parts:
     reload: Reload
     keys: KeyStore
     rates: RateLimit
+    turns: KeyTurns
     sessions: Sessions
     sign_ins: SignInLimit
     sign_in: SignIn
@@ -135,6 +136,7 @@ def opened(
             reload=Reload(current, audit),
             keys=keys,
             rates=RateLimit(settings.max_requests_per_minute),
+            turns=KeyTurns(),
             sessions=sessions,
             sign_ins=SignInLimit(settings.sign_ins_per_minute),
             sign_in=SignIn(sessions, audit, settings.gallery_name),

@@ -1,14 +1,19 @@
-"""How often a key may ask, and how often an address may try to sign in."""
+"""How often and for how much at once a key may ask, and how often an address may try to sign in."""
 
+import asyncio
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from threading import Lock
 
 from index.wording import counted
 from server.access import Holder
-from server.errors import RateExceeded
+from server.errors import RateExceeded, TurnsExceeded
+from server.patience import patience
 
 _MOST_NAMES = 10_000
 
@@ -37,6 +42,58 @@ class RateLimit:
                 f"the key of {holder.name!r} may ask {counted(most, 'time')} a minute, and has",
                 retry_after_s=wait_s,
             )
+
+
+class KeyTurns:
+    """How many requests without a body are answered at once of one key; the others of the key wait in a line.
+
+    So many lists asked for at once would take the threads and the processors from everybody else, and an
+    asynchronous client soon asks for hundreds. For one event loop.
+
+    Args:
+        at_once: How many; where not given, two a processor core, and at least 8.
+        most: How many a key may have, with those that wait.
+    """
+
+    def __init__(self, at_once: int | None = None, most: int = 256) -> None:
+        self._at_once = at_once or max(8, 2 * (os.cpu_count() or 1))
+        self._most = most
+        self._lines: dict[str, _Line] = {}
+
+    @asynccontextmanager
+    async def turn(self, holder: Holder) -> AsyncIterator[None]:
+        """Wait for a turn no longer than the request may take.
+
+        Raises:
+            TurnsExceeded: As many of the key's wait as may.
+            DeadlinePassed: The request's time is over.
+        """
+        line = self._lines.setdefault(holder.key_id, _Line(asyncio.Semaphore(self._at_once)))
+        if line.length >= self._most:
+            raise TurnsExceeded(
+                f"{self._most} requests of the key of {holder.name!r} are in work, as many as one may have"
+            )
+        line.length += 1
+        try:
+            try:
+                async with asyncio.timeout(patience().remaining_s()):
+                    await line.free.acquire()
+            except TimeoutError:
+                raise patience().passed() from None
+            try:
+                yield
+            finally:
+                line.free.release()
+        finally:
+            line.length -= 1
+            if not line.length:
+                del self._lines[holder.key_id]
+
+
+@dataclass(slots=True)
+class _Line:
+    free: asyncio.Semaphore
+    length: int = 0
 
 
 class SignInLimit:

@@ -15,7 +15,7 @@ router = keyed_router("server")
 
 
 @open_router.get("/healthz", summary="Does the process live")
-def healthz() -> Health:
+async def healthz() -> Health:  # by no thread, of which others may leave none
     """Answers while the process lives; needs no key."""
     return Health(status="ok")
 

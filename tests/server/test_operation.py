@@ -221,7 +221,7 @@ def test_the_work_of_clients_that_left_is_dropped(
 
 def test_many_slow_requests_leave_the_probes_alone(start: Callable[..., Site]) -> None:
     encoder = HeldEncoder()
-    site = start(encoder, max_open_requests=50)
+    site = start(encoder, max_open_requests=66)  # of which one key has 50
     callers = [threading.Thread(target=site.search, args=(picture(1),)) for _ in range(50)]
     for thread in callers:
         thread.start()
