@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from client_site import SERVE, Server, picture, start_server, write_pictures
+from client_site import REPOSITORY, SERVE, Server, picture, start_server, write_pictures
 from PIL import ExifTags, Image
 
 from peca_client import AsyncPecaClient, PecaClient, UntrustedServer
@@ -195,6 +195,16 @@ def test_each_help_teaches_by_examples(run: Run, command: str) -> None:
     assert code == 0
     assert f"examples:\n  peca-client {command}" in out
     assert all(len(line) <= 110 for line in out.splitlines())
+
+
+@pytest.mark.parametrize("reader", ["true", "head -c 1"])
+def test_a_reader_that_has_seen_enough_is_no_failure(server: Server, reader: str) -> None:
+    line = f"set -o pipefail; {sys.executable} -m peca_client cameras --json | {reader}"
+    environment = {**os.environ, "PECA_URL": server.url, "PECA_API_KEY": server.key}
+    ended = subprocess.run(
+        ["bash", "-c", line], env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_names_from_outside_do_not_reach_the_terminal_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
