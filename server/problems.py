@@ -4,6 +4,7 @@ import logging
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
+from tempfile import gettempdir
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -241,6 +242,9 @@ def _validation_kind(error: RequestValidationError) -> Kind:
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+    if isinstance(cause := error.__cause__, OSError):  # while a form was read: it is not the client's fault
+        told = f"a request's files cannot be kept while it is read, in {gettempdir()}: {cause.strerror}"
+        return await _on_peca_error(request, StorageUnavailable(told))
     status = error.status_code
     kind = HTTP_KINDS.get(status) or Kind(f"http-{status}", status, HTTPStatus(status).phrase)
     said_nothing = error.detail == HTTPStatus(status).phrase

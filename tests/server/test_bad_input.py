@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -239,3 +240,21 @@ def test_text_is_read_up_to_a_megabyte(site: Site) -> None:
     for path in ("/keys", "/searches/x/verdicts"):
         assert_problem(site.http.post(path, content=wide, headers=headers), 413, "body-too-large")
     assert_problem(site.http.post("/images/p0/search", data={"case": "x" * 1_100_000}), 413, "body-too-large")
+
+
+def test_a_full_folder_for_temporary_files_is_not_the_clients_fault(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(1).integers(0, 255, (700, 700, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG", compress_level=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.tempdir", str(tmp_path / "none"))
+        for answer in (site.search(buffer.getvalue()), site.ingest({"n": buffer.getvalue()})):
+            assert (answer.status_code, answer.json()["type"]) == (
+                503,
+                "urn:peca:problem:storage-unavailable",
+            )
+            assert answer.headers["retry-after"].isdigit()
+            assert str(tmp_path) not in answer.text
+    assert site.ingest({"n": buffer.getvalue()}).status_code == 201
