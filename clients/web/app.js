@@ -8,20 +8,23 @@ import { failure, say } from "./parts.js";
 import { may, leave, resume, signIn, who } from "./session.js";
 import { bind, dialog, showHelp, unbind } from "./shortcuts.js";
 
+// The first view needs no other view's style.
+const dressed = (load) => () => Promise.all([load(), style()]).then(([view]) => view);
 const VIEWS = [
   ["search", "search", () => import("./views/search.js")],
-  ["cases", "search-record", () => import("./views/cases.js")],
-  ["galleries", "view", () => import("./views/galleries.js")],
-  ["watch", "watch", () => import("./views/watch.js")],
-  ["quality", "view", () => import("./views/quality.js")],
-  ["audit", "audit", () => import("./views/audit.js")],
-  ["keys", "keys", () => import("./views/keys.js")],
+  ["cases", "search-record", dressed(() => import("./views/cases.js"))],
+  ["galleries", "view", dressed(() => import("./views/galleries.js"))],
+  ["watch", "watch", dressed(() => import("./views/watch.js"))],
+  ["quality", "view", dressed(() => import("./views/quality.js"))],
+  ["audit", "audit", dressed(() => import("./views/audit.js"))],
+  ["keys", "keys", dressed(() => import("./views/keys.js"))],
 ];
 const RETRY_MS = 3000;
 const USE_MS = 30_000;
 const root = document.getElementById("app");
 let leaveView = () => {};
 let signedInAs = null;
+let dressing = null;
 let usedAt = Date.now();
 
 document.documentElement.dataset.theme = kept("theme") ?? "dark";
@@ -113,13 +116,22 @@ async function openView() {
   try {
     view = await load();
   } catch {
-    if (here()) show(main, failure({ words: t("problem.offline") }, openView));
+    if (here()) show(main, failure({ slug: "offline", words: t("problem.offline") }, openView));
     return;
   } finally {
     clearTimeout(waiting);
   }
   if (here()) leaveView = view.mount(main, argument) ?? (() => {});
   tellUnseen();
+}
+
+/** The style of all views but the first, once it has come. */
+function style() {
+  dressing ??= new Promise((resolve, reject) => {
+    const sheet = el("link", { rel: "stylesheet", href: "web/style/views.css", onload: resolve, onerror: () => (sheet.remove(), (dressing = null), reject()) });
+    document.head.append(sheet);
+  });
+  return dressing;
 }
 
 function drawNothing() {
@@ -183,6 +195,7 @@ async function waitForServer() {
     }
   }
   document.getElementById("connection")?.replaceChildren();
+  document.querySelectorAll(".failed.offline button").forEach((again) => again.click());
 }
 
 async function start() {

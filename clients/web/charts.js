@@ -1,7 +1,7 @@
 // Curves and bars, drawn as SVG of the page's own.
 
 import { el, svg } from "./dom.js";
-import { number, percent } from "./format.js";
+import { number, percent, score } from "./format.js";
 
 const W = 560;
 const H = 300;
@@ -12,9 +12,9 @@ export function spark(values, words) {
   const most = Math.max(1, ...values);
   const bars = values.map((value, at) => {
     const height = value ? Math.max(2, (22 * value) / most) : 1;
-    return svg("rect", { x: at * 5, y: 24 - height, width: 4, height, class: value ? "" : "none" });
+    return svg("rect", { x: at * 4, y: 24 - height, width: 3, height, class: value ? "" : "none" });
   });
-  return svg("svg", { class: "spark", viewBox: `0 0 ${Math.max(1, values.length) * 5} 24`, width: Math.max(1, values.length) * 5, height: 24, role: "img", "aria-label": words }, bars);
+  return svg("svg", { class: "spark", viewBox: `0 0 ${Math.max(1, values.length) * 4} 24`, width: Math.max(1, values.length) * 4, height: 24, role: "img", "aria-label": words }, bars);
 }
 
 /** Lines over ranks: [{name, kind, values}] with values in [0, 1], the first at rank 1. */
@@ -49,7 +49,10 @@ export function histograms(series, from, to, title, across) {
     const steps = one.shares.slice(first, end).map((share, at) => `L${x(first + at).toFixed(1)} ${y(share).toFixed(1)}L${x(first + at + 1).toFixed(1)} ${y(share).toFixed(1)}`);
     return svg("path", { class: `area ${one.kind}`, d: `M${x(first)} ${y(0)}${steps.join("")}L${x(end)} ${y(0)}Z` });
   };
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => first + share * (end - first)).map((bin) => down(x(bin), (from + (bin / bins) * (to - from)).toFixed(2).replace("-", "−")));
+  const width = (to - from) / bins;
+  const step = [0.05, 0.1, 0.2, 0.5].find((one) => ((end - first) * width) / one <= 8);
+  const [least, last] = [Math.ceil((from + first * width) / step - 1e-9), Math.floor((from + end * width) / step + 1e-9)];
+  const ticks = Array.from({ length: last - least + 1 }, (_, at) => (least + at) * step).map((value) => down(x((value - from) / width), score(value).replace("−0.00", "0.00")));
   return chart(title, series, across, [across_(y(0), "0"), across_(y(most), percent(most)), ticks, shares.map(outline)]);
 }
 

@@ -59,6 +59,7 @@ const ICONS = {
   trash: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13",
   lamp: "M9 21h6M9.5 17h5M12 3a6 6 0 0 0-3 11v3h6v-3a6 6 0 0 0-3-11",
   bright: "M12 4a8 8 0 1 0 0 16a8 8 0 0 0 0-16M12 8v8M9 9.5v5M6.5 11v2",
+  calendar: "M4 6h16v14H4zM4 10.5h16M8.5 3v5M15.5 3v5",
   time: "M12 3a9 9 0 1 0 0 18a9 9 0 0 0 0-18M12 7v5l3.5 2",
 };
 

@@ -46,8 +46,3 @@ export function ago(instant) {
   const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60]].find(([, size]) => Math.abs(seconds) >= size);
   return new Intl.RelativeTimeFormat(tag(), { numeric: "always" }).format(-Math.round(seconds / size), unit);
 }
-
-/** The value of a `datetime-local` field as an instant with its zone; "" stays "". */
-export function instantOf(field) {
-  return field ? new Date(field).toISOString() : "";
-}

@@ -11,8 +11,8 @@ let waiting = 0;
 let wait_ms = FIRST_WAIT_MS;
 let last = null;
 
-/** Hits that came while the page was open, newest first. */
-export const hits = [];
+// Hits that came while the page was open, newest first.
+const hits = [];
 /** Event ids of hits that nobody has looked at. */
 export const unseen = new Set();
 

@@ -91,7 +91,7 @@ export function notice(title, words, ...actions) {
 export function failure(problem, again) {
   const detail = problem.message && problem.message !== problem.words ? el("p", { class: "detail", lang: "en" }, problem.message) : null;
   const retry = again && button(t("retry"), "refine", again);
-  return el("section", { class: "notice failed", role: "alert" }, el("h2", {}, problem.words ?? t("failed")), detail, retry && el("div", { class: "actions" }, retry));
+  return el("section", { class: problem.slug === "offline" ? "notice failed offline" : "notice failed", role: "alert" }, el("h2", {}, problem.words ?? t("failed")), detail, retry && el("div", { class: "actions" }, retry));
 }
 
 /** Fills `place` with what `load` gives, unless it is filled anew by then; waiting and failing are told there. */

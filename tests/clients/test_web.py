@@ -174,7 +174,7 @@ def test_filters_switches_and_the_search_with_what_was_confirmed(window: Window,
         desk.sign_in()
         page.click(".chip:has-text('cam3')")
         page.select_option(".filters select >> nth=0", "own")
-        page.fill(".own input >> nth=0", "2026-03-01T00:00:00")
+        page.fill(".instant input >> nth=0", "2026-03-01T00:00:00")
         desk.search(site.picture())
         assert set(desk.texts(".card .camera > span:last-child")) == {"cam3"}
         alone = page.locator(".card").count()
@@ -253,7 +253,7 @@ def test_a_watchlist_tells_of_a_hit_as_it_comes(window: Window, site: WebSite) -
         page.click("#watch-new")
         page.wait_for_selector("dialog .chip")
         page.wait_for_function("() => /0\\.\\d/.test(document.querySelector('dialog small').textContent)")
-        page.set_input_files("dialog input[type=file]", str(site.picture()))
+        page.set_input_files("#watch-pick", str(site.picture()))
         page.fill("dialog input[type=text] >> nth=0", "Missing child")
         page.evaluate(
             "e => { e.value = 0; e.dispatchEvent(new Event('input')) }",
@@ -395,9 +395,10 @@ def test_errors_are_told_and_the_search_can_be_sent_again(window: Window, site: 
         page.context.set_offline(True)
         page.click("#search-go")
         page.wait_for_selector(".failed:has-text('cannot be reached')")
-        page.wait_for_selector("#connection:has-text('Nothing is lost')")
-        page.context.set_offline(False)
+        page.wait_for_selector("#connection:has-text('goes on as soon as')")
         page.click(".failed button")
+        page.wait_for_selector(".failed:has-text('cannot be reached')")
+        page.context.set_offline(False)
         page.wait_for_selector(".card")
         page.wait_for_function("() => document.getElementById('connection').textContent === ''")
         # The browser's own lines on refused and broken requests.

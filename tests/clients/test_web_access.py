@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from web_site import DESK, TABLET, Desk, WebSite
 
+axe_playwright_python = pytest.importorskip(
+    "axe_playwright_python", reason="needs `pip install axe-playwright-python`"
+)
 # A busy machine takes its time; the waits within are the limit.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Window = Callable[..., AbstractContextManager[Desk]]
@@ -18,6 +21,22 @@ RUN = """async () => {
 }"""
 
 
+class Axe:
+    """What axe finds in the states of a window."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._code = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+        self.found: dict[str, Any] = {}
+
+    def check(self, name: str) -> None:
+        """Look at the window as it stands."""
+        self._desk.settle()
+        self._desk.page.evaluate(self._code)
+        if violations := self._desk.page.evaluate(RUN):
+            self.found[name] = violations
+
+
 @pytest.mark.parametrize(
     ("theme", "language", "size"),
     [("dark", "en", DESK), pytest.param("light", "zh", TABLET, marks=pytest.mark.slow)],
@@ -26,32 +45,20 @@ RUN = """async () => {
 def test_axe_finds_nothing(
     window: Window, site: WebSite, theme: str, language: str, size: tuple[int, int]
 ) -> None:
-    pytest.importorskip("axe_playwright_python", reason="needs `pip install axe-playwright-python`")
-    import axe_playwright_python
-
-    axe = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-    found: dict[str, Any] = {}
     with window(language=language, size=size, theme=theme) as desk:
-        page = desk.page
-
-        def check(name: str) -> None:
-            desk.settle()
-            page.evaluate(axe)
-            if violations := page.evaluate(RUN):
-                found[name] = violations
-
+        page, axe = desk.page, Axe(desk)
         page.goto(site.server.url)
         page.wait_for_selector("#key")
-        check("signin")
+        axe.check("signin")
         desk.sign_in()
-        check("welcome")
+        axe.check("welcome")
         desk.search(site.picture())
         for key in "cru":
             with page.expect_response("**/verdicts"):
                 page.keyboard.press(key)
-        check("results")
+        axe.check("results")
         page.keyboard.press("Enter")
-        check("compare")
+        axe.check("compare")
         page.keyboard.press("Escape")
         for view, dialog in (
             ("cases", None),
@@ -62,10 +69,26 @@ def test_axe_finds_nothing(
             ("keys", "#key-new"),
         ):
             desk.go(view)
-            check(view)
+            axe.check(view)
             if dialog:
                 page.click(f"{dialog} >> nth=0")
                 page.wait_for_selector("dialog[open]")
-                check(f"{view}, its dialog")
+                axe.check(f"{view}, its dialog")
                 page.keyboard.press("Escape")
-    assert found == {}
+    assert axe.found == {}
+
+
+def test_axe_finds_nothing_in_what_chinese_operators_see_most(window: Window, site: WebSite) -> None:
+    with window(language="zh") as desk:
+        page, axe = desk.page, Axe(desk)
+        page.goto(site.server.url)
+        page.wait_for_selector("#key")
+        axe.check("signin")
+        desk.sign_in()
+        page.select_option(".filters select >> nth=0", "own")
+        axe.check("times")
+        desk.search(site.picture())
+        axe.check("results")
+        desk.go("watch")
+        axe.check("watch")
+    assert axe.found == {}

@@ -1,5 +1,6 @@
 """A desk that is used for a whole night: what it must not lose, and what it must say, in a real browser."""
 
+import io
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from PIL import Image
 from web_site import Desk, WebSite
 
 # A busy machine takes its time; the waits within are the limit.
@@ -219,7 +221,7 @@ def test_a_watchlist_is_made_once_with_the_threshold_that_was_chosen(window: Win
         desk.go("watch")
         page.route("**/quality", lambda route: held.append(route))
         page.click("#watch-new")
-        page.set_input_files("dialog input[type=file]", str(site.picture()))
+        page.set_input_files("#watch-pick", str(site.picture()))
         page.fill("dialog input[type=text] >> nth=0", "Quentin")
         page.focus("dialog input[type=range]")
         page.keyboard.press("Home")
@@ -251,6 +253,123 @@ def test_hits_that_came_overnight_are_shown(window: Window, site: WebSite) -> No
     finally:
         site.call("DELETE", f"/watchlists/{made}")
         site.call("DELETE", "/images/overnight")
+
+
+def test_hits_are_judged_by_one_key(window: Window, site: WebSite) -> None:
+    made = watch_for_all(site, "Theo")
+    for at in range(2):
+        site.ingest(site.picture("infrared", at), image_id=f"theo-{at}")
+    try:
+        with window() as desk:
+            page = desk.page
+            desk.sign_in()
+            desk.go("watch")
+            page.keyboard.press("ArrowRight")
+            with page.expect_response("**/hits/*/verdicts") as given:
+                page.keyboard.press("c")
+            assert given.value.status == 201
+            page.wait_for_selector('.hit[data-verdict="confirmed"] .stamp svg')
+            # On to the next one, which the dialog judges, and judges anew.
+            page.keyboard.press("Enter")
+            for key, verdict in (("r", "rejected"), ("u", "unsure")):
+                with page.expect_response("**/hits/*/verdicts"):
+                    page.keyboard.press(key)
+                page.wait_for_selector(f'.judged[data-verdict="{verdict}"]')
+            assert desk.texts(".judged .said-by li") == ["admin (superseded)", "admin"]
+            page.keyboard.press("Escape")
+            page.click("#language")
+            page.wait_for_selector(".hit[data-verdict]")
+            marks = [page.locator(".hit").nth(at).get_attribute("data-verdict") for at in (0, 1)]
+            assert marks == ["confirmed", "unsure"]
+        items = site.call("GET", f"/watchlists/{made}/hits")["items"]
+        told = [[(one["verdict"], one["superseded"]) for one in item["verdicts"]] for item in items]
+        assert told == [[("confirmed", False)], [("rejected", True), ("unsure", False)]]
+    finally:
+        site.call("DELETE", f"/watchlists/{made}")
+        for at in range(2):
+            site.call("DELETE", f"/images/theo-{at}")
+
+
+def test_a_verdict_on_a_hit_that_was_not_recorded_is_said(window: Window, site: WebSite) -> None:
+    made = watch_for_all(site, "Uma")
+    site.ingest(site.picture("infrared"), image_id="uma")
+    try:
+        with window() as desk:
+            page = desk.page
+            desk.sign_in()
+            desk.go("watch")
+            page.route("**/verdicts", lambda route: route.abort())
+            page.click(".hit .verdict.confirmed")
+            page.wait_for_selector("#said.error:has-text('Uma: The verdict was not recorded')")
+            assert page.locator('.hit[data-verdict="confirmed"]').count() == 0
+            forgive(desk)
+    finally:
+        site.call("DELETE", f"/watchlists/{made}")
+        site.call("DELETE", "/images/uma")
+
+
+def test_of_a_frame_only_the_person_is_watched_for(window: Window, site: WebSite) -> None:
+    data = io.BytesIO()
+    frame = Image.new("RGB", (640, 480))
+    with Image.open(site.picture()) as picture:
+        frame.paste(picture, (200, 100))
+    frame.save(data, "PNG")
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.go("watch")
+        page.click("#watch-new")
+        page.fill("dialog input[type=text] >> nth=0", "Vera")
+        page.click("dialog button[type=submit]")
+        page.wait_for_selector("#said.error")
+        page.set_input_files(
+            "#watch-pick", {"name": "a.png", "mimeType": "image/png", "buffer": data.getvalue()}
+        )
+        page.wait_for_selector(".box-field")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("dialog .query img")
+        page.click("dialog button[type=submit]")
+        page.wait_for_selector(".watchlist:has-text('Vera')")
+        page.wait_for_function("() => document.querySelector('.asked-for').naturalWidth > 0")
+        width, height = page.evaluate(
+            "() => ['naturalWidth', 'naturalHeight'].map((one) => document.querySelector('.asked-for')[one])"
+        )
+        assert width < height
+    (made,) = [one for one in site.call("GET", "/watchlists")["items"] if one["name"] == "Vera"]
+    site.call("DELETE", f"/watchlists/{made['watchlist_id']}")
+
+
+def test_a_view_that_the_network_kept_back_comes_by_itself(window: Window) -> None:
+    with window() as desk:
+        page = desk.page
+        desk.sign_in()
+        desk.go("audit")
+        desk.go("search")
+        page.context.set_offline(True)
+        page.click('.rail a[data-view="audit"]')
+        page.wait_for_selector(".failed.offline")
+        page.context.set_offline(False)
+        page.wait_for_selector("tbody tr")
+        forgive(desk)
+
+
+def test_the_log_is_told_in_the_language_of_the_page(window: Window, site: WebSite) -> None:
+    with window(language="zh") as desk:
+        desk.sign_in(site.new_key("Wu", role="auditor"))
+        desk.go("audit")
+        told = set(desk.texts("tbody summary"))
+        assert {"日志记录", "登录", "新建 · Wu"} <= told
+        assert not {"open", "create", "noticed"} & told
+
+
+def test_a_case_that_nobody_searched_for_is_no_empty_log(window: Window, site: WebSite) -> None:
+    with window() as desk:
+        desk.sign_in()
+        desk.search(site.picture())
+        desk.go("cases")
+        desk.page.fill(".sieve input", "no such case")
+        desk.page.keyboard.press("Enter")
+        desk.page.wait_for_selector(".notice:has-text('No search of this case')")
 
 
 def test_still_pages_stay_still(window: Window) -> None:
@@ -301,7 +420,12 @@ def test_a_camera_that_is_silent_for_longer_than_usual_is_marked(window: Window,
             marked = desk.texts("tbody tr:has(.silent) strong")
             assert "porch" not in marked
             assert {"cam1", "cam2", "cam3", "cam4"} <= set(marked)
-            assert re.search(r"porch\s+3\s+3\s", desk.page.inner_text("tr:has-text('porch')"))
+            assert re.search(r"porch\s+3\s+3\s+3\s", desk.page.inner_text("tr:has-text('porch')"))
+            bars = desk.page.locator("tr:has-text('porch') .spark rect")
+            assert bars.count() == 24
+            assert desk.page.locator("tr:has-text('porch') .spark rect:not(.none)").count() in (3, 4)
+            assert desk.page.locator("tr:has-text('cam1') .spark rect:not(.none)").count() == 0
+            assert "4 silent" in desk.page.inner_text(".tiles")
     finally:
         site.call("DELETE", "/images?camera_ids=porch&dry_run=false")
 

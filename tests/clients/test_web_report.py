@@ -213,7 +213,7 @@ def _watch(desk: Desk, shown: WebSite, shoot: Any, name: str) -> None:
     desk.go("watch")
     page.click("#watch-new")
     page.wait_for_selector("dialog .chip")
-    page.set_input_files("dialog input[type=file]", str(shown.picture()))
+    page.set_input_files("#watch-pick", str(shown.picture()))
     page.fill("dialog input[type=text] >> nth=0", "Missing child" if name.startswith("en") else "走失儿童")
     page.fill("dialog input[type=text] >> nth=1", "2026-17")
     shoot("watch-new")

@@ -1,6 +1,6 @@
 // A result beside the query, as large as the screen allows.
 
-import { button, el, show } from "../dom.js";
+import { button, el, show, svg } from "../dom.js";
 import { date, time } from "../format.js";
 import { t } from "../language.js";
 import { light } from "../parts.js";
@@ -46,8 +46,13 @@ export function compare(at, judge, follow, closed) {
   draw();
 }
 
-/** Lifts dark pictures for the eye; nothing is searched or stored differently. */
+/** Lifts what is dark and leaves what is bright, for the eye; nothing is searched or stored differently. */
 function brighten() {
+  if (!document.getElementById("lift")) {
+    const lift = ["R", "G", "B"].map((channel) => svg(`feFunc${channel}`, { type: "gamma", exponent: 0.5 }));
+    const filter = svg("filter", { id: "lift", "color-interpolation-filters": "sRGB" }, svg("feComponentTransfer", {}, lift));
+    document.body.append(svg("svg", { width: 0, height: 0, class: "hidden", "aria-hidden": "true" }, filter));
+  }
   const flip = (event) => {
     state.bright = !state.bright;
     tellBright(event.currentTarget);

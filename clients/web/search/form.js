@@ -3,7 +3,8 @@
 import { button, el, icon, show } from "../dom.js";
 import { t } from "../language.js";
 import { byCamera, cameraChips, field, segments, select } from "../parts.js";
-import { RANGES, state } from "./state.js";
+import { timeFields } from "../when.js";
+import { narrowed, state } from "./state.js";
 
 const MANY = 10;
 
@@ -17,7 +18,7 @@ export function fields(cameras) {
       { class: "filters", open: state.filtersOpen, ontoggle: (event) => (state.filtersOpen = event.target.open) },
       el("summary", {}, t("filters"), summary()),
       cameraField(cameras),
-      timeFields(field(t("gallery.light"), select({ "": t("gallery.other"), visible: t("visible"), infrared: t("infrared") }, state.gallery, set("gallery")))),
+      timeAndLight(),
       el("div", { class: "pair" }, field(t("limit"), select({ 20: "20", 50: "50", 100: "100", 200: "200", 500: "500" }, state.limit, set("limit"))), thresholdField()),
     ),
   ];
@@ -29,17 +30,17 @@ const set = (name) => (value) => {
 };
 
 function summary() {
-  return el("span", { id: "narrowed", class: "narrowed" }, narrowed());
+  return el("span", { id: "narrowed", class: "narrowed" }, narrowedWords());
 }
 
-function narrowed() {
-  const count = (state.cameras.size > 0) + (state.range !== "any") + (state.gallery !== "") + (state.threshold > 0);
+function narrowedWords() {
+  const count = narrowed() + (state.gallery !== "");
   return count ? t("filters.set", { n: count }) : "";
 }
 
 function tellNarrowed() {
   const place = document.getElementById("narrowed");
-  if (place) place.textContent = narrowed();
+  if (place) place.textContent = narrowedWords();
 }
 
 function caseFields() {
@@ -81,15 +82,11 @@ function sieve(chips) {
   return el("input", { type: "search", "aria-label": t("cameras.find"), placeholder: t("cameras.find"), oninput: narrow });
 }
 
-function timeFields(besides) {
-  const instant = (name) => field(t(name), el("input", { type: "datetime-local", step: 1, value: state[name], onchange: (event) => (state[name] = event.target.value) }));
-  const own = el("div", { class: "own", hidden: state.range !== "own" }, instant("after"), instant("before"));
-  const change = (value) => {
-    set("range")(value);
-    own.hidden = value !== "own";
-  };
-  const words = Object.fromEntries(Object.keys(RANGES).map((name) => [name, t(`range.${name}`)]));
-  return [el("div", { class: "pair" }, field(t("range"), select(words, state.range, change)), besides), own];
+/** When, and in which light; the fields of a range of one's own below. */
+function timeAndLight() {
+  const lights = select({ "": t("gallery.other"), visible: t("visible"), infrared: t("infrared") }, state.gallery, set("gallery"));
+  const [range, ...own] = timeFields(state, tellNarrowed);
+  return [el("div", { class: "pair" }, range, field(t("gallery.light"), lights)), own];
 }
 
 function thresholdField() {

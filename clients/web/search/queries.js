@@ -20,13 +20,13 @@ async function made(name, blob, more) {
   return query;
 }
 
-/** Takes image files as queries; a whole frame asks for a box first. `changed` is called with each. */
-export async function addFiles(files, changed) {
+/** Takes image files as queries of `held`; a whole frame asks for a box first. `changed` is called with each. */
+async function addFiles(files, changed, held) {
   for (const file of [...files].filter((one) => one.type.startsWith("image/"))) {
-    if (state.queries.length >= MOST) return;
+    if (held.queries.length >= (held.most ?? MOST)) return;
     const whole = await made(file.name || "query", file, { frame: file });
     const query = (whole.aspect > FRAME_ASPECT && (await cut(whole))) || whole;
-    state.queries.push(query);
+    held.queries.push(query);
     changed();
   }
 }
@@ -60,13 +60,13 @@ async function cut(query) {
   return boxed && made(query.name, boxed, { frame: query.frame });
 }
 
-/** The strip of query images with what can be done to each. */
-export function strip(changed) {
+/** The strip of the query images of `held` with what can be done to each. */
+export function strip(changed, held = state) {
   const exchange = (query, ...next) => {
-    state.queries = state.queries.flatMap((one) => (one === query ? next : [one]));
+    held.queries = held.queries.flatMap((one) => (one === query ? next : [one]));
     changed();
   };
-  const figures = state.queries.map((query, at) => {
+  const figures = held.queries.map((query, at) => {
     const label = t("query.nth", { n: at + 1 });
     const recut = async () => {
       const next = await cut(query);
@@ -84,25 +84,25 @@ export function strip(changed) {
   return el("div", { class: "query-strip" }, figures);
 }
 
-/** The ways to bring an image in. */
-export function sources(changed) {
-  const input = el("input", { type: "file", accept: TYPES, multiple: true, hidden: true, id: "pick", "aria-label": t("query.pick") });
+/** The ways to bring an image in, for `held`; their button and field are named after `id`. */
+export function sources(changed, held = state, id = "pick") {
+  const input = el("input", { type: "file", accept: TYPES, multiple: true, hidden: true, id, "aria-label": t("query.pick") });
   input.addEventListener("change", async () => {
-    await addFiles(input.files, changed);
+    await addFiles(input.files, changed, held);
     input.value = "";
   });
   const photo = async () => {
     const { takePhoto } = await import("./photo.js");
     const taken = await takePhoto();
-    if (taken) await addFiles([taken], changed);
+    if (taken) await addFiles([taken], changed, held);
   };
   const cameras = Boolean(navigator.mediaDevices?.getUserMedia);
   return el(
     "div",
     { class: "query-sources" },
     input,
-    button(t("query.pick"), "plus", () => input.click(), { id: "pick-button" }),
-    cameras && button(t("query.photo"), "photo", photo),
+    button(t("query.pick"), "plus", () => input.click(), { id: `${id}-button` }),
+    cameras ? button(t("query.photo"), "photo", photo) : el("small", { id: "no-photo" }, t(isSecureContext ? "photo.refused" : "photo.insecure")),
   );
 }
 
@@ -121,13 +121,13 @@ export function receive(place, changed) {
       const files = [...(event.clipboardData?.files ?? [])];
       if (files.length === 0 || dialogIsOpen()) return;
       event.preventDefault();
-      addFiles(files, changed);
+      addFiles(files, changed, state);
     },
     dragover: () => dialogIsOpen() || mark(true),
     dragleave: (event) => event.relatedTarget || mark(false),
     drop: (event) => {
       mark(false);
-      if (!dialogIsOpen()) addFiles(event.dataTransfer.files, changed);
+      if (!dialogIsOpen()) addFiles(event.dataTransfer.files, changed, state);
     },
   };
   const each = (act) => Object.entries(listeners).forEach(([kind, listener]) => window[act](kind, listener));

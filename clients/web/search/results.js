@@ -82,12 +82,22 @@ export function verdictButtons(item, judge, worded = false) {
 
 /** Shows on a card, or on the pane that compares, which verdict holds. */
 export function markCard(place, item) {
-  const verdict = state.verdicts.get(item.image_id) ?? "";
-  place.dataset.verdict = verdict;
-  place.querySelectorAll("button[data-verdict]").forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.verdict === verdict)));
+  mark(place, state.verdicts.get(item.image_id) ?? "");
   place.querySelector(".card-open")?.setAttribute("aria-label", described(item));
-  const mark = place.querySelector(".stamp");
-  if (mark) mark.replaceChildren(...(verdict ? [icon(VERDICTS[verdict][0])] : []));
+}
+
+/** Shows in `place` the verdict that holds, and as given the one that is one's `own`. */
+export function mark(place, verdict, own = verdict) {
+  place.dataset.verdict = verdict;
+  place.querySelectorAll("button[data-verdict]").forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.verdict === own)));
+  place.querySelector(".stamp")?.replaceChildren(...(verdict ? [icon(VERDICTS[verdict][0])] : []));
+}
+
+/** Who found what of an image; what somebody found before is struck through. */
+export function saidBy(verdicts) {
+  const one = ({ verdict, superseded, at, key }) =>
+    el("li", { class: superseded ? "superseded" : `is-${verdict}`, title: stamp(at) }, icon(VERDICTS[verdict][0]), el("span", {}, key ?? "–", superseded && ` (${t("cases.superseded")})`));
+  return el("ul", { class: "said-by" }, verdicts.length > 0 ? verdicts.map(one) : el("li", {}, t("cases.unjudged")));
 }
 
 /** Marks the card of `item` anew. */
@@ -109,8 +119,8 @@ export function select(at, focus = true) {
 }
 
 /** How many cards stand in a row. */
-export function columns() {
-  const cards = [...document.querySelectorAll("#grid .card")];
+export function columns(grid = "#grid") {
+  const cards = [...document.querySelectorAll(`${grid} .card`)];
   const next = cards.findIndex((one) => one.offsetTop > cards[0].offsetTop);
   return next < 1 ? cards.length : next;
 }

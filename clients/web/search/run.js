@@ -1,7 +1,8 @@
 // Asking the server: a search, and a verdict on what it showed.
 
 import { call, upload } from "../api.js";
-import { span, state } from "./state.js";
+import { span } from "../when.js";
+import { state } from "./state.js";
 
 /** Begins a search for the query images, in place of one that is under way; `change` holds the switches that were turned for it. */
 export function begin(change) {
@@ -40,7 +41,7 @@ function form(asked, alone) {
       add("query_modality", query.modality ?? state.modality);
     });
   }
-  const { after, before } = span();
+  const { after, before } = span(state);
   add("gallery_modality", state.gallery);
   add("limit", state.limit);
   state.cameras.forEach((camera) => add("camera_ids", camera));

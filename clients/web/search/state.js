@@ -1,7 +1,5 @@
 // What the search view holds; it outlives a change of view or language.
 
-import { instantOf } from "../format.js";
-
 /** All that belongs to the person who is searched for; `asked` are the queries that `answer` answers. */
 const person = () => ({
   queries: [],
@@ -56,18 +54,17 @@ function exchange(next) {
 /** Whether the answer is of other images than those that stand as the query. */
 export const stale = () => state.asked.length !== state.queries.length || state.asked.some((one) => !state.queries.includes(one));
 
+/** How many limits may hold results back. */
+export const narrowed = () => (state.cameras.size > 0) + (state.range !== "any") + (state.threshold > 0);
+
+/** Takes these limits away. */
+export function widen() {
+  state.cameras.clear();
+  Object.assign(state, { range: "any", threshold: 0 });
+}
+
 /** The other light. */
 export const other = (modality) => (modality === "visible" ? "infrared" : "visible");
-
-const HOUR_MS = 3_600_000;
-export const RANGES = { any: 0, hour: 1, night: 12, day: 24, week: 168, own: 0 };
-
-/** The time range as instants; "" where it is open. */
-export function span() {
-  if (state.range === "own") return { after: instantOf(state.after), before: instantOf(state.before) };
-  const hours = RANGES[state.range];
-  return { after: hours ? new Date(Date.now() - hours * HOUR_MS).toISOString() : "", before: "" };
-}
 
 /** The results with a verdict, in the order of time. */
 export function confirmed() {

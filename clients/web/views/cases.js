@@ -5,7 +5,7 @@ import { button, el, icon, show } from "../dom.js";
 import { date, number, stamp, time } from "../format.js";
 import { t } from "../language.js";
 import { field, light, loadInto, notice, thumbnail } from "../parts.js";
-import { exportLink, gauge, highest, VERDICTS } from "../search/results.js";
+import { exportLink, gauge, highest, saidBy } from "../search/results.js";
 import { may } from "../session.js";
 
 let wanted = "";
@@ -26,7 +26,7 @@ export function mount(root, searchId) {
 
 async function list(place, cursor) {
   const answer = await get("/searches", { case: wanted, limit: 50, cursor });
-  if (answer.items.length === 0 && !cursor) return notice(t("cases.none"), t("cases.none.words"));
+  if (answer.items.length === 0 && !cursor) return wanted ? notice(t("cases.none-fits"), t("cases.none-fits.words")) : notice(t("cases.none"), t("cases.none.words"));
   const titles = ["when", "by", "find", "reason", "images", "results", ""].map((name) => el("th", { scope: "col", class: name === "results" ? "number" : "" }, name === "reason" ? t("reason") : name && t(`cases.${name}`)));
   const body = el("tbody", {}, answer.items.map(row));
   const more = el("p", { class: "more-rows" }, answer.next_cursor && button(t("more"), "plus", () => further(place, body, more, answer.next_cursor)));
@@ -79,14 +79,11 @@ async function record(searchId) {
       el("div", { class: "across" }, el("dt", {}, t("cases.query")), el("dd", {}, search.queries.map((one) => el("p", {}, light(one.modality), " ", el("code", {}, one.sha256 ?? one.image_id))))),
     ),
     el("div", { class: "view-head" }, el("p", { class: "hint" }, t("cases.read")), may("export") && exportLink([searchId])),
-    el("ol", { class: "grid" }, search.results.map((one) => result(one, highest(search.results, () => false)))),
+    search.results.length === 0 ? notice(t("nothing-found")) : el("ol", { class: "grid" }, search.results.map((one) => result(one, highest(search.results, () => false)))),
   ];
 }
 
 function result(one, best) {
-  const verdicts = one.verdicts.map((given) =>
-    el("li", { class: given.superseded ? "superseded" : `is-${given.verdict}`, title: stamp(given.at) }, icon(VERDICTS[given.verdict][0]), el("span", {}, given.key ?? "–", given.superseded && ` (${t("cases.superseded")})`)),
-  );
   const standing = one.verdicts.findLast((given) => !given.superseded)?.verdict ?? "";
   return el(
     "li",
@@ -99,7 +96,7 @@ function result(one, best) {
       gauge(one.score, best),
       el("p", { class: "camera" }, one.camera_id),
       one.captured_at && el("p", { class: "clock" }, time(one.captured_at), el("small", {}, date(one.captured_at))),
-      el("ul", { class: "said-by" }, verdicts.length ? verdicts : el("li", {}, t("cases.unjudged"))),
+      saidBy(one.verdicts),
     ),
   );
 }

@@ -3,11 +3,12 @@
 import { call, get } from "../api.js";
 import { spark } from "../charts.js";
 import { button, el, show } from "../dom.js";
-import { ago, bytes, day, instantOf, number, stamp, time } from "../format.js";
+import { ago, bytes, date, day, number, stamp, time } from "../format.js";
 import { t } from "../language.js";
 import { byCamera, failure, field, further, light, loadInto, notice, say, select, thumbnail } from "../parts.js";
 import { may } from "../session.js";
 import { dialog } from "../shortcuts.js";
+import { span, timeFields } from "../when.js";
 import { look } from "./look.js";
 
 const PAGE = 60;
@@ -15,8 +16,10 @@ const DAY_MS = 86_400_000;
 // A camera that sees by day alone is silent for half a day each night.
 const SILENT_MS = DAY_MS;
 const SILENT_GAPS = 10;
-const ALL = { camera_ids: "", modality: "", after: "", before: "", person_ids: "", track_ids: "" };
+const ALL = { camera_ids: "", modality: "", person_ids: "", track_ids: "" };
+const ALWAYS = { range: "any", after: "", before: "" };
 const asked = { ...ALL };
+const when = { ...ALWAYS };
 // Why a person or a track is listed, which the server records and may ask for; no part of what is chosen.
 const why = { case: "", reason: "" };
 
@@ -27,10 +30,11 @@ export function mount(root) {
   const sieve = el("div", { class: "sieve" });
   const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && images.querySelector(".more-rows button")?.click(), { rootMargin: "600px" });
   const load = () => loadInto(show(images), () => wall(watcher));
-  const remove = may("remove") && button(t("gallery.delete"), "trash", () => erase(after), { class: "danger", id: "gallery-delete" });
+  const remove = may("remove") && button(t("gallery.delete"), "trash", () => sieve.querySelector(":invalid")?.reportValidity() ?? erase(after), { class: "danger", id: "gallery-delete" });
   const after = () => {
     // What the fields chose is gone, and with it perhaps its camera.
     Object.assign(asked, ALL);
+    Object.assign(when, ALWAYS);
     summarise();
     load();
   };
@@ -46,39 +50,45 @@ async function summary(sieve, load) {
   const items = stats.cameras;
   show(sieve, filters([...byCamera(items).keys()], load));
   if (items.length === 0) return notice(t("gallery.empty"), t("gallery.empty.words"));
-  return [tiles(items, stats), el("div", { class: "table-wrap" }, table(items))];
+  const silent = silentCameras(items);
+  return [tiles(items, silent, stats), el("div", { class: "table-wrap" }, table(items, silent))];
 }
 
-function tiles(items, stats) {
+function tiles(items, silent, stats) {
   const tile = (name, value, wide) => el("div", { class: wide ? "tile wide" : "tile" }, el("dt", {}, t(name)), el("dd", {}, value));
   return el(
     "dl",
     { class: "tiles" },
     tile("gallery.count", number(stats.images)),
-    tile("gallery.cameras", number(byCamera(items).size)),
-    tile("gallery.rate", rate(stats.hours)),
+    tile("gallery.cameras", [number(byCamera(items).size), silent.size > 0 && el("small", { class: "silent" }, ` ${t("gallery.silent.some", { n: silent.size })}`)]),
+    tile("gallery.rate", rate(stats.hours.map((one) => one.images))),
     tile("gallery.disk", [bytes(stats.disk_free_bytes), el("small", {}, ` / ${bytes(stats.disk_total_bytes)}`)]),
     tile("gallery.engine", [`${stats.gallery} · ${stats.provider}`, el("small", { title: t("gallery.encoder") }, stats.encoder)], true),
   );
 }
 
-function table(items) {
-  const titles = ["camera", "count", "daily", "first", "last"].map((name) => el("th", { scope: "col", class: ["count", "daily"].includes(name) ? "number" : "" }, t(`gallery.${name}`)));
-  const silent = silentCameras(items);
+function table(items, silent) {
+  const titles = ["camera", "count", "daily", "rate", "first", "last"].map((name) => el("th", { scope: "col", class: ["count", "daily"].includes(name) ? "number" : "" }, t(`gallery.${name}`)));
   const row = (item) =>
     el(
       "tr",
-      {},
+      { class: silent.has(item.camera_id) ? "is-silent" : "" },
       el("td", {}, el("span", { class: "camera-name" }, light(item.modality), el("strong", {}, item.camera_id))),
       el("td", { class: "number" }, number(item.count)),
-      el("td", { class: "number" }, number(Math.round(item.count / Math.max(1, span(item) / DAY_MS)))),
-      el("td", { class: "when" }, stamp(item.first_captured_at)),
+      el("td", { class: "number" }, daily(item)),
+      el("td", {}, rate(item.hours)),
+      el("td", { class: "when", title: stamp(item.first_captured_at) }, date(item.first_captured_at)),
       el("td", { class: "when" }, stamp(item.last_captured_at), el("small", {}, ` ${ago(item.last_captured_at)}`), silent.has(item.camera_id) && el("small", { class: "silent", title: t("gallery.silent.words") }, ` · ${t("gallery.silent")}`)),
     );
   return el("table", {}, el("caption", { class: "hidden" }, t("gallery.cameras")), el("thead", {}, el("tr", {}, titles)), el("tbody", {}, items.map(row)));
 }
 
-const span = (item) => new Date(item.last_captured_at) - new Date(item.first_captured_at);
+/** Images a day, since the first one; of a slow camera with a tenth, so that it is not none. */
+function daily(item) {
+  const days = Math.max(1, (new Date(item.last_captured_at) - new Date(item.first_captured_at)) / DAY_MS);
+  const each = item.count / days;
+  return number(each < 10 ? Number(each.toFixed(1)) : Math.round(each));
+}
 
 /** Cameras of which nothing was captured, in any light, for much longer than between their images so far. */
 function silentCameras(items) {
@@ -94,8 +104,9 @@ function silentCameras(items) {
 
 /** Images an hour of the last day, as bars and in sum. */
 function rate(hours) {
-  const words = t("gallery.per-day", { n: hours.reduce((total, one) => total + one.images, 0) });
-  return el("div", { class: "rate" }, spark(hours.map((one) => one.images), words), el("small", {}, words));
+  const sum = hours.reduce((total, images) => total + images, 0);
+  const words = t("gallery.per-day", { n: sum });
+  return el("div", { class: "rate", title: words }, spark(hours, words), el("span", { "aria-hidden": "true" }, number(sum)));
 }
 
 function filters(cameras, load) {
@@ -104,13 +115,11 @@ function filters(cameras, load) {
     load();
   };
   const text = (name, words, where = asked) => field(t(words), el("input", { type: "text", value: where[name], onchange: (event) => change(name, where)(event.target.value.trim()) }));
-  const instant = (name) => field(t(name), el("input", { type: "datetime-local", value: asked[name], onchange: (event) => change(name)(event.target.value) }));
   const choices = { "": t("gallery.camera.any"), ...Object.fromEntries(cameras.map((camera) => [camera, camera])) };
   return [
     field(t("gallery.camera"), select(choices, asked.camera_ids, change("camera_ids"))),
     field(t("query.light"), select({ "": t("gallery.light.any"), visible: t("visible"), infrared: t("infrared") }, asked.modality, change("modality"))),
-    instant("after"),
-    instant("before"),
+    timeFields(when, load),
     text("person_ids", "gallery.person"),
     text("track_ids", "gallery.track"),
     text("case", "case", why),
@@ -120,7 +129,7 @@ function filters(cameras, load) {
 
 /** The fields as the server takes them. */
 function wanted() {
-  return { ...asked, after: instantOf(asked.after), before: instantOf(asked.before) };
+  return { ...asked, ...span(when) };
 }
 
 async function wall(watcher) {

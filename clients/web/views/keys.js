@@ -2,11 +2,12 @@
 
 import { call, get } from "../api.js";
 import { button, el, icon, show } from "../dom.js";
-import { instantOf, stamp } from "../format.js";
+import { stamp } from "../format.js";
 import { t } from "../language.js";
 import { byCamera, cameraChips, failure, field, loadInto, say, segments } from "../parts.js";
 import { who } from "../session.js";
 import { bind, dialog } from "../shortcuts.js";
+import { instantField } from "../when.js";
 import { copyButton } from "./audit.js";
 
 const ROLES = ["operator", "auditor", "camera", "admin"];
@@ -40,7 +41,7 @@ function row(key, load) {
     "tr",
     { class: over(key) ? "over" : "" },
     el("td", {}, el("strong", {}, key.name), key.name === who().name && el("small", {}, ` ${t("keys.you")}`)),
-    el("td", {}, t(`role.${key.role}`)),
+    el("td", { class: "when" }, t(`role.${key.role}`)),
     el("td", {}, limits.join(" · ") || t("keys.unlimited")),
     el("td", { class: "when" }, stamp(key.created_at)),
     el("td", {}, state[0], state[1] && el("small", { class: "when" }, ` ${state[1]}`)),
@@ -51,7 +52,8 @@ function row(key, load) {
 async function create(load) {
   const wanted = { role: "operator", camera_ids: new Set() };
   const name = el("input", { type: "text", maxlength: 200, required: true, autocomplete: "off" });
-  const expires = el("input", { type: "datetime-local" });
+  let ends = "";
+  const expires = instantField(t("keys.expires"), "", (value) => (ends = value), undefined, true);
   const rate = el("input", { type: "number", min: 1, inputmode: "numeric" });
   const cameras = el("fieldset", {}, el("legend", {}, t("cameras")));
   const others = el("input", { type: "text", autocomplete: "off" });
@@ -70,7 +72,7 @@ async function create(load) {
     event.preventDefault();
     go.disabled = true;
     const limited = LIMITED.includes(wanted.role) && named().length > 0;
-    const json = { name: name.value.trim(), role: wanted.role, camera_ids: limited ? named() : null, expires_at: instantOf(expires.value) || null, requests_per_minute: Number(rate.value) || null };
+    const json = { name: name.value.trim(), role: wanted.role, camera_ids: limited ? named() : null, expires_at: ends || null, requests_per_minute: Number(rate.value) || null };
     try {
       showOnce(await call("POST", "/keys", { json }), box);
       load();
@@ -81,7 +83,7 @@ async function create(load) {
   };
   const go = button(t("keys.make"), "keys", null, { type: "submit", class: "primary" });
   const limits = el("div", { class: "form" }, cameras, field(t("keys.cameras.other"), others, t("keys.cameras.other.hint")), warning);
-  const fields = [field(t("keys.name"), name, t("keys.name.hint")), roles, limits, el("div", { class: "pair" }, field(t("keys.expires"), expires), field(t("keys.per-minute"), rate))];
+  const fields = [field(t("keys.name"), name, t("keys.name.hint")), roles, limits, el("div", { class: "pair" }, expires, field(t("keys.per-minute"), rate))];
   const box = dialog(t("keys.new"), el("form", { class: "form", onsubmit: submit }, fields, error, el("footer", {}, go)));
   name.focus();
   try {

@@ -10,8 +10,8 @@ import { other, putAway, state } from "../search/state.js";
 import { may } from "../session.js";
 import { dialog } from "../shortcuts.js";
 
-/** Shows `image`, beside what was looked for where that is given. */
-export function look(image, sought) {
+/** Shows `image`, beside what was `sought` and with what was `judged` where that is given; its dialog. */
+export function look(image, sought, judged) {
   const fact = (words, value) => value && el("div", {}, el("dt", {}, words), el("dd", {}, value));
   const facts = el(
     "dl",
@@ -23,12 +23,14 @@ export function look(image, sought) {
     fact(t("gallery.person"), image.person_id),
     fact(t("image.source"), image.source),
     fact(t("image.id"), image.image_id),
+    judged,
   );
   const beside = sought && el("figure", {}, thumbnail(sought, t("query.nth", { n: 1 })), el("figcaption", {}, t("query")));
   const shown = el("figure", {}, enlarged(image, t("image.title")), beside && el("figcaption", {}, t("watch.hit")));
   const go = button(t("search.from"), "search", () => searchFrom(image, box), { class: "primary" });
   const box = dialog(sought ? image.name : t("image.title"), el("div", { class: sought ? "look two" : "look" }, beside, shown, facts), el("footer", {}, may("search") && go));
   if (sought) box.classList.add("wide");
+  return box;
 }
 
 async function searchFrom(image, box) {

@@ -9,7 +9,7 @@ import { fields, progress } from "../search/form.js";
 import { MOST, receive, sources, stored, strip } from "../search/queries.js";
 import { columns, exportLink, grid, highest, remark, select, VERDICTS } from "../search/results.js";
 import { begin, cancel, judge, judging, send } from "../search/run.js";
-import { confirmed, other, putAway, stale, state } from "../search/state.js";
+import { confirmed, narrowed, other, putAway, stale, state, widen } from "../search/state.js";
 import { may } from "../session.js";
 import { bind, cap } from "../shortcuts.js";
 
@@ -120,6 +120,7 @@ async function run(change = {}) {
     document.getElementById("pick-button")?.focus();
     return;
   }
+  if (place && !place.form.reportValidity()) return;
   const begun = begin(change);
   document.getElementById("case-kept")?.remove();
   drawAround();
@@ -141,8 +142,14 @@ function drawResults() {
   if (begun) show(place.results, progress(begun, button(t("cancel"), "cross", stop, { class: "quiet" })));
   else if (problem) show(place.results, failure(problem, () => run()));
   else if (!answer) show(place.results, place.empty ? notice(t("gallery.empty"), t("gallery.empty.words")) : welcome());
-  else if (answer.items.length === 0) show(place.results, notice(t("nothing-found"), t("nothing-found.words")));
+  else if (answer.items.length === 0) show(place.results, nothing());
   else show(place.results, head(), state.timeline && late?.timeline(answer.items, (at) => select(at)), found());
+}
+
+/** No result, and the way to some where the search was narrowed. */
+function nothing() {
+  const wider = button(t("nothing-found.wider"), "search", () => (widen(), draw(), run()), { id: "wider" });
+  return narrowed() > 0 ? notice(t("nothing-found"), t("nothing-found.words"), wider) : notice(t("nothing-found.at-all"));
 }
 
 function welcome() {
@@ -201,7 +208,7 @@ async function decideOn(item, verdict) {
   try {
     await judge(item, verdict, marked);
   } catch (problem) {
-    say(`${t("verdict.lost")} ${problem.words}`, "error");
+    say(`#${item.rank}: ${t("verdict.lost")} ${problem.words}`, "error");
   }
 }
 

@@ -2,21 +2,21 @@
 
 import { call, get } from "../api.js";
 import { button, el, show } from "../dom.js";
-import { day, instantOf, score, stamp, time } from "../format.js";
+import { score, stamp } from "../format.js";
 import { t } from "../language.js";
-import { audible, connected, hits, setAudible } from "../live.js";
+import { audible, connected, setAudible } from "../live.js";
 import { byCamera, cameraChips, failure, field, light, loadInto, notice, say, segments, thumbnail } from "../parts.js";
-import { gauge } from "../search/results.js";
+import { sources, strip } from "../search/queries.js";
 import { bind, dialog } from "../shortcuts.js";
+import { instantField } from "../when.js";
 import { copyButton } from "./audit.js";
+import { hitCard, hitKeys } from "./hits.js";
 import { ask } from "./keys.js";
-import { look } from "./look.js";
 
-const TYPES = "image/jpeg,image/png,image/webp,image/bmp,image/tiff";
 const DEFAULT_THRESHOLD = 0.6;
 const RARE = 0.001;
 const MOST_SHOWN = 100;
-const MOST_OF_EACH = 30;
+const MOST_IMAGES = 16;
 let looked = null;
 /** {watchlist_id: its first query image}. */
 const sought = new Map();
@@ -28,7 +28,7 @@ export function mount(root) {
   const load = () => loadInto(lists, () => cards(lists, feed, load));
   const make = button(t("watch.new"), "plus", () => create(load), { class: "primary", id: "watch-new" });
   show(root, el("header", {}, el("h1", {}, t("view.watch")), el("div", { class: "actions" }, streamState(), soundSwitch(), make)), el("div", { class: "watch" }, lists, feed));
-  bind("view", { n: { words: "watch.new", act: () => create(load) }, m: { words: "watch.sound", act: () => document.getElementById("sound").click() } });
+  bind("view", { n: { words: "watch.new", act: () => create(load) }, m: { words: "watch.sound", act: () => document.getElementById("sound").click() }, ...hitKeys() });
   const fresh = ({ detail: hit }) => {
     count(lists, hit);
     if (looked === null || looked === hit.watchlist_id) addHit(feed, hit);
@@ -77,7 +77,7 @@ async function cards(lists, feed, load) {
     lists.querySelectorAll("button[data-watchlist]").forEach((one) => one.setAttribute("aria-pressed", String(one.dataset.watchlist === looked)));
     drawFeed(feed);
   };
-  return [el("h2", {}, t("watch.lists")), el("ul", {}, items.map((item) => card(item, choose, load)))];
+  return [el("h2", {}, t("watch.lists")), el("ul", {}, items.map((item) => card(item, choose, () => (load(), drawFeed(feed)))))];
 }
 
 function card(item, choose, load) {
@@ -86,7 +86,7 @@ function card(item, choose, load) {
   const facts = [
     t("watch.least", { score: score(item.threshold) }),
     item.camera_ids?.join(", ") ?? t("watch.everywhere"),
-    item.expired ? t("watch.ended", { time: stamp(item.expires_at) }) : t("keys.until", { time: stamp(item.expires_at) }),
+    item.expired ? t(`watch.ended.${item.ended_for ?? "time"}`, { time: stamp(item.expires_at) }) : t("keys.until", { time: stamp(item.expires_at) }),
     !item.live && !item.expired && t("watch.stale"),
   ].filter(Boolean);
   const picture = query?.thumbnail_url && thumbnail(query, t("query.nth", { n: 1 }));
@@ -121,19 +121,9 @@ function end(item, load) {
 
 /** The newest hits of all watchlists, those of the night before too, or all of the chosen one. */
 function drawFeed(feed) {
-  const list = (items) => [el("h2", {}, t("watch.hits")), items.length === 0 ? notice(t("watch.quiet"), t("watch.quiet.words")) : el("ol", { class: "hits" }, items.map(hitCard))];
-  loadInto(show(feed), async () => list(looked === null ? await newest() : await hitsOf(looked, MOST_SHOWN)));
-}
-
-async function hitsOf(id, limit) {
-  return (await get(`/watchlists/${encodeURIComponent(id)}/hits`, { limit })).items;
-}
-
-async function newest() {
-  const seen = (await get("/watchlists")).items.filter((item) => item.hits > 0);
-  const stored = await Promise.all(seen.map((item) => hitsOf(item.watchlist_id, MOST_OF_EACH)));
-  const byId = new Map([...stored.flat(), ...hits].map((hit) => [hit.event_id, hit]));
-  return [...byId.values()].sort((one, two) => two.event_id - one.event_id).slice(0, MOST_SHOWN);
+  const list = (items) => [el("h2", {}, t("watch.hits")), items.length === 0 ? notice(t("watch.quiet"), t("watch.quiet.words")) : el("ol", { class: "hits" }, items.map((hit) => hitCard(hit, sought)))];
+  const path = looked === null ? "/hits" : `/watchlists/${encodeURIComponent(looked)}/hits`;
+  loadInto(show(feed), async () => list((await get(path, { limit: MOST_SHOWN })).items));
 }
 
 function count(lists, hit) {
@@ -146,32 +136,21 @@ function count(lists, hit) {
 function addHit(feed, hit) {
   const list = feed.querySelector(".hits");
   if (!list) drawFeed(feed);
-  else list.prepend(hitCard(hit));
-}
-
-function hitCard(hit) {
-  return el(
-    "li",
-    { class: "card hit" },
-    el("button", { type: "button", class: "card-open", onclick: () => look(hit, sought.get(hit.watchlist_id)), "aria-label": t("watch.hit.words", { name: hit.name, camera: hit.camera_id }) }, thumbnail(hit, "")),
-    el(
-      "div",
-      { class: "facts" },
-      el("p", {}, el("strong", {}, hit.name)),
-      gauge(hit.score, 1),
-      el("p", { class: "camera" }, light(hit.modality), el("span", {}, hit.camera_id)),
-      el("p", { class: "clock" }, time(hit.captured_at), el("small", {}, day(hit.captured_at))),
-    ),
-  );
+  else list.prepend(hitCard(hit, sought));
 }
 
 async function create(load) {
   const wanted = { modality: "auto", cameras: new Set() };
-  const images = el("input", { type: "file", accept: TYPES, multiple: true, required: true });
   const name = el("input", { type: "text", maxlength: 200, required: true, autocomplete: "off" });
+  const held = { queries: [], most: MOST_IMAGES };
+  const images = el("fieldset", { class: "of-person" });
+  const nameField = field(t("keys.name"), name);
+  const drawImages = () => show(images, el("legend", {}, t("watch.images")), strip(drawImages, held), el("div", {}, sources(drawImages, held, "watch-pick"), nameField));
+  drawImages();
   const cause = el("input", { type: "text", maxlength: 200, autocomplete: "off" });
   const reason = el("input", { type: "text", maxlength: 1000, autocomplete: "off" });
-  const expires = el("input", { type: "datetime-local" });
+  let ends = "";
+  const expires = instantField(t("keys.expires"), "", (value) => (ends = value), undefined, true);
   const hook = el("input", { type: "url", autocomplete: "off", placeholder: "https://" });
   const told = el("output", {}, score(DEFAULT_THRESHOLD));
   let chosen = false;
@@ -183,11 +162,16 @@ async function create(load) {
   const error = el("div");
   const submit = async (event) => {
     event.preventDefault();
+    if (held.queries.length === 0) {
+      say(t("query.needed"), "error");
+      document.getElementById("watch-pick-button").focus();
+      return;
+    }
     go.disabled = true;
     const form = new FormData();
     const add = (field_, value) => value !== "" && form.append(field_, value);
-    [...images.files].forEach((file) => form.append("image", file));
-    const said = { name: name.value.trim(), query_modality: wanted.modality, threshold: threshold.value, case: cause.value.trim(), reason: reason.value.trim(), expires_at: instantOf(expires.value), webhook_url: hook.value.trim() };
+    held.queries.forEach((query, at) => form.append("image", query.blob, `query-${at + 1}`));
+    const said = { name: name.value.trim(), query_modality: wanted.modality, threshold: threshold.value, case: cause.value.trim(), reason: reason.value.trim(), expires_at: ends, webhook_url: hook.value.trim() };
     Object.entries(said).forEach(([field_, value]) => add(field_, value));
     wanted.cameras.forEach((camera) => add("camera_ids", camera));
     try {
@@ -208,12 +192,12 @@ async function create(load) {
     el(
       "form",
       { class: "form", onsubmit: submit },
-      el("div", { class: "pair" }, field(t("watch.images"), images), field(t("keys.name"), name)),
+      images,
       lights,
       el("div", { class: "pair" }, field(t("case"), cause), field(t("reason"), reason)),
       thresholdField,
       cameras,
-      el("div", { class: "pair" }, field(t("keys.expires"), expires), field(t("watch.webhook"), hook)),
+      el("div", { class: "pair" }, expires, field(t("watch.webhook"), hook)),
       error,
       el("footer", {}, go),
     ),
