@@ -140,14 +140,26 @@ def test_ctrl_c_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_keys_from_making_to_revoking(run: Run, server: Server) -> None:
     holder = "Bo, by the command"
     code, out, err = run(
-        "keys", "create", holder, "--role", "operator", "--camera", "desk", "--camera", "gate"
+        "keys",
+        "create",
+        holder,
+        "--role",
+        "operator",
+        "--camera",
+        "desk",
+        "--camera",
+        "gate",
+        "--gallery",
+        "main",
+        "--gallery",
+        "north",
     )
     assert code == 0, err
     first = out.split()[-1]
     code, out, _ = run("keys", "list")
     (row,) = [line for line in out.splitlines() if line.startswith(holder)]
     assert "operator  in use" in row
-    assert "desk, gate" in row
+    assert "desk, gate  main, north" in row
 
     code, out, _ = run("keys", "rotate", holder, "--json")
     new = json.loads(out)

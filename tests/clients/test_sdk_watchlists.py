@@ -84,6 +84,10 @@ def test_keys(client: PecaClient, server: Server) -> None:
         client.revoke_key(new.key_id)
         with pytest.raises(AuthenticationError):
             next(ada.events())
+    elsewhere = client.create_key("Ada of another gallery", "operator", galleries=["north"])
+    assert elsewhere.galleries == ("north",)
+    with PecaClient(server.url, elsewhere.key) as ada, pytest.raises(AuthenticationError):
+        ada.cameras()
     with pytest.raises(InvalidArgument):
         client.create_key("Eve", "admin", expires_at=datetime(2999, 1, 1))
     with pytest.raises(InvalidArgument):

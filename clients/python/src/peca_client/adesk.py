@@ -155,6 +155,7 @@ class AsyncDeskMethods(ABC):
         camera_ids: Sequence[str] | None = None,
         expires_at: datetime | None = None,
         requests_per_minute: int | None = None,
+        galleries: Sequence[str] | None = None,
     ) -> ApiKey:
         """Make a key; its ``key`` cannot be had again.
 
@@ -164,8 +165,11 @@ class AsyncDeskMethods(ABC):
             camera_ids: Only these cameras.
             expires_at: From when on it is refused; must carry a time zone.
             requests_per_minute: Its own rate limit.
+            galleries: Only servers whose setting ``gallery_name`` is one of these.
         """
-        return await self._send(keys.create_key(name, role, camera_ids, expires_at, requests_per_minute))
+        return await self._send(
+            keys.create_key(name, role, camera_ids, expires_at, requests_per_minute, galleries)
+        )
 
     async def rotate_key(self, key_id: str, overlap_hours: float = 0.0) -> ApiKey:
         """Replace a key by a new one of the same role, limits and expiry."""

@@ -151,6 +151,7 @@ class DeskMethods(ABC):
         camera_ids: Sequence[str] | None = None,
         expires_at: datetime | None = None,
         requests_per_minute: int | None = None,
+        galleries: Sequence[str] | None = None,
     ) -> ApiKey:
         """Make a key; its ``key`` cannot be had again.
 
@@ -160,8 +161,9 @@ class DeskMethods(ABC):
             camera_ids: Only these cameras.
             expires_at: From when on it is refused; must carry a time zone.
             requests_per_minute: Its own rate limit.
+            galleries: Only servers whose setting ``gallery_name`` is one of these.
         """
-        return self._send(keys.create_key(name, role, camera_ids, expires_at, requests_per_minute))
+        return self._send(keys.create_key(name, role, camera_ids, expires_at, requests_per_minute, galleries))
 
     def rotate_key(self, key_id: str, overlap_hours: float = 0.0) -> ApiKey:
         """Replace a key by a new one of the same role, limits and expiry."""

@@ -29,6 +29,8 @@ class ApiKey:
         revoked_at: When it was revoked, UTC; ``None`` where it was not.
         key: The key itself; only in the answer to making it.
         requests_per_minute: Its own rate limit; ``None`` for the server's.
+        galleries: The only galleries that it may ask, by the setting ``gallery_name`` of their servers;
+            ``None`` for all.
     """
 
     key_id: str
@@ -40,11 +42,12 @@ class ApiKey:
     revoked_at: datetime | None
     key: str | None = None
     requests_per_minute: int | None = None
+    galleries: tuple[str, ...] | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read an item of ``GET /keys``, or the answer of ``POST /keys``."""
-        cameras = value["camera_ids"]
+        cameras, galleries = value["camera_ids"], value.get("galleries")
         return cls(
             key_id=str(value["key_id"]),
             name=str(value["name"]),
@@ -55,6 +58,7 @@ class ApiKey:
             revoked_at=None if value["revoked_at"] is None else moment(value["revoked_at"]),
             key=value.get("key"),
             requests_per_minute=value.get("requests_per_minute"),
+            galleries=None if galleries is None else tuple(galleries),
         )
 
 
@@ -69,6 +73,7 @@ def create_key(
     camera_ids: Sequence[str] | None,
     expires_at: datetime | None,
     requests_per_minute: int | None,
+    galleries: Sequence[str] | None,
 ) -> Call[ApiKey]:
     """``POST /keys``; a lost answer is not asked for again, since a name is given once."""
     if expires_at is not None and expires_at.utcoffset() is None:
@@ -79,6 +84,7 @@ def create_key(
         "camera_ids": None if camera_ids is None else list(camera_ids),
         "expires_at": None if expires_at is None else expires_at.isoformat(),
         "requests_per_minute": requests_per_minute,
+        "galleries": None if galleries is None else list(galleries),
     }
     given = {member: value for member, value in body.items() if value is not None}
     return Call("POST", "/keys", _read_key, body=given, again=Again.UNDONE)

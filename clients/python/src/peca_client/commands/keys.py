@@ -59,6 +59,12 @@ def _add_create(keys: Any) -> None:
     parser.add_argument(
         "--camera", action="append", metavar="ID", help="only this camera; may stand several times"
     )
+    parser.add_argument(
+        "--gallery",
+        action="append",
+        metavar="NAME",
+        help="only servers whose setting gallery_name is this; may stand several times",
+    )
     parser.add_argument("--expires", type=instant, metavar="TIME", help="refused from then on")
     parser.add_argument(
         "--requests-per-minute", type=count, metavar="N", help="its own rate limit [the server's]"
@@ -87,10 +93,19 @@ def list_keys(options: argparse.Namespace) -> int:
         print_json(found)
         return Exit.DONE
     rows = [
-        (one.name, one.role, _state(one), _cameras(one), one.requests_per_minute, one.created_at, one.key_id)
+        (
+            one.name,
+            one.role,
+            _state(one),
+            _only(one.camera_ids),
+            _only(one.galleries),
+            one.requests_per_minute,
+            one.created_at,
+            one.key_id,
+        )
         for one in found
     ]
-    print_table(("holder", "role", "state", "cameras", "a minute", "made", "key id"), rows)
+    print_table(("holder", "role", "state", "cameras", "galleries", "a minute", "made", "key id"), rows)
     return Exit.DONE
 
 
@@ -103,6 +118,7 @@ def create(options: argparse.Namespace) -> int:
             camera_ids=options.camera,
             expires_at=options.expires,
             requests_per_minute=options.requests_per_minute,
+            galleries=options.gallery,
         )
     return _show(made, options)
 
@@ -161,8 +177,8 @@ def _state(key: ApiKey) -> str:
     return f"{'expires' if key.expires_at > datetime.now(UTC) else 'expired'} {moment_text(key.expires_at)}"
 
 
-def _cameras(key: ApiKey) -> str:
-    return "all" if key.camera_ids is None else ", ".join(sorted(key.camera_ids))
+def _only(names: Sequence[str] | None) -> str:
+    return "all" if names is None else ", ".join(sorted(names))
 
 
 def _hours(text: str) -> float:
