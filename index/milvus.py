@@ -13,7 +13,7 @@ from index.errors import GalleryUnavailable
 from index.gallery import AddReport, check_batch, check_page, check_search, check_spec
 from index.milvus_address import MilvusAddress
 from index.milvus_cameras import CameraBook
-from index.milvus_collection import Generation, begin, current, load
+from index.milvus_collection import Generation, begin, current, leaving, load, unsettled
 from index.milvus_connection import Connection
 from index.milvus_rows import SCALARS, Row, decoded, text
 from index.milvus_search import search
@@ -68,6 +68,8 @@ class MilvusGallery:
         self._connection = Connection(address)
         try:
             generation = generation or self._find_or_begin()
+            # milvus-lite, and a server's operator, may have taken it out of memory.
+            load(self._connection, generation)
             check_spec(generation.spec, spec)
             self._table = Table(self._connection, generation)
             self._cameras = CameraBook(self._table)
@@ -180,8 +182,8 @@ class MilvusGallery:
     def _find_or_begin(self) -> Generation:
         found = current(self._connection, self._address)
         if found is not None:
-            # milvus-lite, and a server's operator, may have taken it out of memory.
-            load(self._connection, found)
+            if not self._read_only and leaving(self._connection, self._address) is not None:
+                raise unsettled(self._address, found.spec)
             return found
         if self._read_only:
             raise GalleryUnavailable(f"there is no gallery at {self._address}; ingest images into it first")

@@ -85,12 +85,43 @@ def load(connection: Connection, generation: Generation) -> None:
     connection.call("load_collection", generation.name)
 
 
-def publish(connection: Connection, address: MilvusAddress, generation: Generation) -> None:
-    """Let the gallery's alias name this collection, at once for all who open the gallery from now on."""
-    if connection.describe(address.collection) is None:
-        _once(connection, "create_alias", generation.name, address.collection)
-    else:
-        connection.call("alter_alias", generation.name, address.collection)
+def publish(connection: Connection, address: MilvusAddress, used: Generation, next_one: Generation) -> None:
+    """Let the gallery's alias name ``next_one``, at once for all who open the gallery from now on.
+
+    ``used`` is being left until ``settle``: a second alias says so, whatever becomes of this process.
+    """
+    _once(connection, "create_alias", used.name, _leaving_name(address))
+    connection.call("alter_alias", used.name, _leaving_name(address))
+    connection.call("alter_alias", next_one.name, address.collection)
+
+
+def leaving(connection: Connection, address: MilvusAddress) -> Generation | None:
+    """The generation whose last images are still to be brought over; ``None`` where none is being left."""
+    described = connection.describe(_leaving_name(address))
+    left, used = (
+        None if described is None else _generation(described, address),
+        current(connection, address),
+    )
+    # Named before the gallery's alias is moved: until then nothing is left.
+    return None if left is None or used is None or left.name == used.name else left
+
+
+def settle(connection: Connection, address: MilvusAddress) -> None:
+    """Say that all has been brought over."""
+    connection.call("drop_alias", _leaving_name(address))
+
+
+def unsettled(address: MilvusAddress, spec: EmbeddingSpec) -> GalleryUnavailable:
+    """What to say to all who would write a gallery, or drop generations of it, while one is being left."""
+    return GalleryUnavailable(
+        f"the gallery {address} is being moved to encoder {spec.encoder}, and what was stored last is still "
+        "to be brought over: wait for peca gallery reindex to end, or run the same command again if it "
+        "was broken off"
+    )
+
+
+def _leaving_name(address: MilvusAddress) -> str:
+    return f"{address.collection}_leaving"
 
 
 def begin(connection: Connection, address: MilvusAddress, spec: EmbeddingSpec) -> Generation:
@@ -101,8 +132,14 @@ def begin(connection: Connection, address: MilvusAddress, spec: EmbeddingSpec) -
 
 
 def drop_others(connection: Connection, address: MilvusAddress) -> list[str]:
-    """Remove every generation but the one in use; returns the names of their collections."""
+    """Remove every generation but the one in use; returns the names of their collections.
+
+    Raises:
+        GalleryUnavailable: One of them holds images that are still to be brought over.
+    """
     used = current(connection, address)
+    if used is not None and leaving(connection, address) is not None:
+        raise unsettled(address, used.spec)
     pattern = re.compile(re.escape(address.collection) + r"_[0-9a-f]{12}")
     others = [name for name in connection.call("list_collections") if pattern.fullmatch(name)]
     others = sorted(name for name in others if used is not None and name != used.name)

@@ -14,7 +14,7 @@ from index.errors import GalleryUnavailable, InvalidInput
 from index.files import make_folder, sync_folder, write_file
 from index.gallery import Gallery
 from index.images import DRAFTS_NAME, image_path
-from index.records import ImageRecord, Where
+from index.records import ANY, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality
 
 MARK_NAME = "reindex.json"
@@ -57,6 +57,18 @@ class Pass:
     already: int = 0
     removed: int = 0
     left: dict[str, str] = field(default_factory=dict)
+
+
+def empty_if_stale(new: Gallery, images: Path, encoder: NewEncoder) -> None:
+    """Empty a generation from before the gallery went to yet another encoder and now comes back.
+
+    Which of its images got another file since is not known any more.
+
+    Raises:
+        GalleryUnavailable: It cannot be written.
+    """
+    if _last_pass(images.parent, encoder.spec) is None and new.count():
+        new.remove(ANY)
 
 
 def follow(

@@ -2,10 +2,12 @@
 
 Embedded: only who holds the gallery for writing can switch, so beside a server the next generation is
 made and the switch waits for a run without the server. Milvus: the alias switches at once, a server of the
-old encoder is refused its writes from then on, and a last pass brings over what it wrote before.
+old encoder is refused its writes from then on, and a last pass brings over what it wrote before; until that
+pass has ended no server of the new encoder writes, and a run that was broken off is to be run again.
 """
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -15,9 +17,12 @@ from index.errors import GalleryUnavailable, InvalidInput
 from index.files import sync_folder
 from index.gallery import Gallery, is_milvus, shown_address, stored_spec
 from index.generations import current_folder, generation_folder, other_generations, switch
-from index.reindex import NewEncoder, Pass, Progress, follow
+from index.reindex import NewEncoder, Pass, Progress, empty_if_stale, follow
 from index.space import EmbeddingSpec
 from index.wording import counted
+
+_SEEN_S = 2.0
+"""So long after a switch in Milvus all that servers wrote before is seen."""
 
 
 @dataclass(slots=True)
@@ -71,14 +76,14 @@ def reindex(
     spec = stored_spec(url)
     if spec is None:
         raise InvalidInput(f"there is no gallery at {shown_address(url)}; ingest images into it first")
-    if spec == encoder.spec:
+    if spec == encoder.spec and not _is_being_moved(url):
         raise InvalidInput(
             f"the gallery at {shown_address(url)} is of encoder {spec.encoder} already, so nothing was done; "
             "to move it, give the bundle of another encoder"
         )
     job = _Job(images, encoder, without_left, progress, ReindexReport())
     if is_milvus(url):
-        _reindex_milvus(url, spec, job)
+        _reindex_milvus(url, job)
     else:
         _reindex_embedded(Path(url.removeprefix("embedded:")), spec, job)
     return job.report
@@ -110,8 +115,10 @@ class _Job:
     progress: Progress
     report: ReindexReport
 
-    def follow(self, old: Gallery, new: Gallery, *, first: bool) -> bool:
+    def follow(self, old: Gallery, new: Gallery, *, first: bool, resumed: bool = False) -> bool:
         """One pass; whether the next generation may take the old one's place."""
+        if first and not resumed:
+            empty_if_stale(new, self.images, self.encoder)
         # Of later passes most images are looked at a second time.
         done = follow(old, new, self.images, self.encoder, self.progress if first else lambda _: None)
         self.report.note(done, first)
@@ -152,26 +159,52 @@ def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
             job.report.switched, job.report.waits_for = True, None
 
 
-def _reindex_milvus(url: str, spec: EmbeddingSpec, job: _Job) -> None:
-    from index.milvus import MilvusGallery
+def _reindex_milvus(url: str, job: _Job) -> None:
     from index.milvus_address import MilvusAddress
-    from index.milvus_collection import current, prepare, publish
+    from index.milvus_collection import Generation, current, leaving, prepare, publish, settle, unsettled
     from index.milvus_connection import Connection
 
     address = MilvusAddress.parse(url)
-    with closing(Connection(address)) as connection:
-        used = current(connection, address)
-        next_one = prepare(connection, address, job.encoder.spec)
+
+    def follow(left: Generation, next_one: Generation, *, first: bool, resumed: bool) -> bool:
+        from index.milvus import MilvusGallery
+
         with (
-            closing(MilvusGallery(address, spec, read_only=True, generation=used)) as old,
-            closing(MilvusGallery(address, job.encoder.spec, generation=next_one)) as new,
+            closing(MilvusGallery(address, left.spec, read_only=True, generation=left)) as old,
+            closing(MilvusGallery(address, next_one.spec, generation=next_one)) as new,
         ):
-            if not job.follow(old, new, first=True):
+            return job.follow(old, new, first=first, resumed=resumed)
+
+    with closing(Connection(address)) as connection:
+        used, left = current(connection, address), leaving(connection, address)
+        if used is None:
+            raise GalleryUnavailable(f"the gallery {address} was dropped meanwhile")
+        resumed = left is not None
+        if left is None:
+            left, used = used, prepare(connection, address, job.encoder.spec)
+            if not follow(left, used, first=True, resumed=False):
                 return
-            publish(connection, address, next_one)
-            job.report.switched = True
-            # What a server wrote between the first pass and the switch.
-            job.follow(old, new, first=False)
+            publish(connection, address, left, used)
+            # A call of ``add`` that had looked at the alias before ends, and is seen by others.
+            time.sleep(_SEEN_S)
+        elif used.spec != job.encoder.spec:
+            raise unsettled(address, used.spec)
+        job.report.switched = True
+        # What a server wrote between the first pass and the switch; nobody writes the new generation yet.
+        follow(left, used, first=resumed, resumed=resumed)
+        settle(connection, address)
+
+
+def _is_being_moved(url: str) -> bool:
+    """Whether a switch to the encoder in use was broken off before all was brought over."""
+    if not is_milvus(url):
+        return False
+    from index.milvus_address import MilvusAddress
+    from index.milvus_collection import leaving
+    from index.milvus_connection import Connection
+
+    with closing(Connection(MilvusAddress.parse(url))) as connection:
+        return leaving(connection, MilvusAddress.parse(url)) is not None
 
 
 def _drop_folders(folder: Path) -> Iterator[str]:

@@ -139,6 +139,60 @@ def test_a_second_change_of_encoder_works_as_the_first(site: Site) -> None:
     assert_embedded_anew(site, range(200))
 
 
+def test_a_generation_from_an_earlier_time_gives_no_vector_of_a_file_that_was_replaced_since(
+    site: Site,
+) -> None:
+    third = EmbeddingSpec(6, "third")
+    site.reindex()
+    with closing(open_gallery(site.url, NEW)) as serving:
+        serving.remove(Where(image_ids=["i5"]))
+    site.write("i5", picture(77))
+    site.ingest([5], NEW)
+    site.write("i5", picture(77))
+    for path in site.images.glob("*/*"):
+        os.utime(path, (0, 0))
+    site.reindex(NewEncoder(third, decode, encode))
+    report = site.reindex()
+    assert (report.embedded, report.already, report.switched) == (200, 0, True)
+    expected = encode(decode(picture(77))[np.newaxis], [Modality.VISIBLE])[0]
+    np.testing.assert_allclose(site.vectors()["i5"], expected, atol=2e-3)
+
+
+def test_a_switch_in_milvus_that_was_broken_off_loses_nothing(tmp_path: Path) -> None:
+    """What an old server stored last is brought over by the same command; nobody writes or drops before."""
+    pytest.importorskip("milvus_lite")
+    site = Site(tmp_path / "site", 0)
+    site.url = f"milvus:{tmp_path}/gallery.db"
+    with closing(open_gallery(site.url, OLD)) as serving:
+        site.store(serving, range(30))
+
+        def late(looked_at: int) -> None:
+            if serving.count() == 30:
+                site.store(serving, [30])
+                serving.remove(Where(image_ids=["i3"]))
+
+        def killed(images: NDArray[np.uint8], modality: Sequence[Modality]) -> NDArray[np.float32]:
+            if stored_spec(site.url) == NEW:
+                raise KeyboardInterrupt
+            return encode(images, modality)
+
+        with pytest.raises(KeyboardInterrupt):
+            site.reindex(NewEncoder(NEW, decode, killed), progress=late)
+    assert stored_spec(site.url) == NEW
+    for attempt in (lambda: open_gallery(site.url, NEW), lambda: drop_old(site.url)):
+        with pytest.raises(GalleryUnavailable, match="run the same command again if it was broken off"):
+            attempt()
+    with pytest.raises(GalleryUnavailable, match="is being moved to encoder new"):
+        site.reindex(NewEncoder(EmbeddingSpec(6, "third"), decode, encode))
+    report = site.reindex()
+    assert (report.embedded, report.already, report.images, report.switched) == (1, 29, 30, True)
+    assert_embedded_anew(site, [i for i in range(31) if i != 3])
+    assert len(drop_old(site.url)) == 1
+    with pytest.raises(InvalidInput, match="new already"):
+        site.reindex()
+    open_gallery(site.url, NEW).close()
+
+
 def test_beside_a_server_all_is_made_ready_and_nothing_switched(site: Site) -> None:
     with closing(open_gallery(site.url, OLD)) as serving:
         report = site.reindex()
