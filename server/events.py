@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
 
 from server.errors import StreamsExceeded
+from server.seats import Seats
 from server.watch_store import WatchStore
 from server.watchlists import WatchHit
 
@@ -35,7 +35,7 @@ class Events:
         self._heartbeat_s = heartbeat_s
         self._lock = Lock()
         self._wakers: set[Callable[[], object]] = set()
-        self._seats: Counter[str] = Counter()
+        self.seats = Seats("event streams", MAX_STREAMS, MAX_STREAMS_OF_A_KEY, StreamsExceeded)
         self._ended = False
 
     def publish(self) -> None:
@@ -71,27 +71,6 @@ class Events:
         """
         newest = self._store.newest()
         return newest if after is None else after if after <= newest else 0
-
-    def take_seat(self, key_id: str) -> Callable[[], None]:
-        """Take a place for a stream; what is returned gives it back, and is called once.
-
-        Raises:
-            StreamsExceeded: As many streams are open, of this key or of all, as the server takes.
-        """
-        with self._lock:
-            if self._seats.total() >= MAX_STREAMS:
-                raise StreamsExceeded(f"{MAX_STREAMS} event streams are open, as many as this server takes")
-            if self._seats[key_id] >= MAX_STREAMS_OF_A_KEY:
-                raise StreamsExceeded(
-                    f"{MAX_STREAMS_OF_A_KEY} event streams of this key are open, as many as one may have"
-                )
-            self._seats[key_id] += 1
-
-        def give_back() -> None:
-            with self._lock:
-                self._seats -= Counter([key_id])  # forgets a key that has none left
-
-        return give_back
 
     async def stream(
         self, after: int, sees: Callable[[WatchHit], bool], check: Callable[[], object]

@@ -18,6 +18,8 @@ from server.errors import HitUnknown, StorageUnavailable, WatchlistUnknown
 from server.watchlists import Delivery, HitVerdict, Match, WatchHit, Watchlist
 
 FILE_NAME = "watchlists.sqlite3"
+MOST_VERDICTS = 50
+"""Of a hit, that are told with it; the audit log has all."""
 _VECTOR_TYPE = np.dtype("<f4")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS watchlists (
@@ -314,12 +316,14 @@ class WatchStore:
         ]
 
     def _verdicts(self, event_ids: Sequence[int]) -> dict[int, list[HitVerdict]]:
-        """The verdicts on some hits, oldest first, by hit."""
+        """The newest verdicts on some hits, oldest first, by hit."""
         found: dict[int, list[HitVerdict]] = {}
         for event_id, verdict, note, key, at in self._read(
-            "SELECT event_id, verdict, note, key, at FROM verdicts"
-            " WHERE event_id IN (SELECT value FROM json_each(?)) ORDER BY position",
+            "SELECT event_id, verdict, note, key, at FROM (SELECT *, row_number() OVER"
+            " (PARTITION BY event_id ORDER BY position DESC) AS back FROM verdicts"
+            " WHERE event_id IN (SELECT value FROM json_each(?))) WHERE back <= ? ORDER BY position",
             json.dumps(event_ids),
+            MOST_VERDICTS,
         ):
             given = HitVerdict(verdict, note, key, datetime.fromisoformat(at))
             found.setdefault(event_id, []).append(given)

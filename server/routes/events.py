@@ -1,12 +1,11 @@
 """Hits as they come."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from anyio import CancelScope, to_thread
 from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from index.errors import PecaError
 from server.access import Caller, Permission
@@ -14,6 +13,7 @@ from server.audit import Action
 from server.auth import TheCaller, admitted, keyed_router, needs
 from server.events import HEARTBEAT, OPENING, server_sent
 from server.parts import OpenParts, Parts
+from server.routes.streams import Stream
 from server.services.hits import sees
 
 router = keyed_router("watchlists")
@@ -48,28 +48,15 @@ def listen(
     The stream says so every 15 seconds where there is nothing to say, and ends with the key, the session
     or the server.
     """
-    give_back = parts.events.take_seat(caller.holder.key_id)
+    give_back = parts.events.seats.take(caller.holder.key_id)
     try:
         start = parts.events.start(last_event_id if last_event_id is not None else after)
         parts.audit.append(Action.READ, caller, stream="events", after=start)
     except BaseException:
         give_back()
         raise
-    return _Stream(_lines(parts, caller, request, start), give_back)
-
-
-class _Stream(StreamingResponse):
-    """Gives its place back at its end, also where its listener left before the first line."""
-
-    def __init__(self, lines: AsyncIterator[bytes], give_back: Callable[[], None]) -> None:
-        super().__init__(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        self._give_back = give_back
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._give_back()
+    lines = _lines(parts, caller, request, start)
+    return Stream(lines, give_back, "text/event-stream", {"X-Accel-Buffering": "no"})
 
 
 async def _lines(parts: Parts, caller: Caller, request: Request, start: int) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from server.chain import Record
 from server.parts import OpenParts
 from server.routes.filters import ONCE
 from server.routes.links import file_name, thumbnail_url
+from server.routes.streams import Stream
 from server.schemas import (
     CURSOR_PATTERN,
     QueryRecord,
@@ -128,9 +129,14 @@ def export_search(
     parts: OpenParts, caller: TheCaller, search_id: str, query: Annotated[ExportQuery, Query()]
 ) -> StreamingResponse:
     """A zip file: `report.html` for people, `record.json` for programs, and the pictures of the results."""
-    blocks = parts.export.run([search_id, *query.also], caller)
+    give_back = parts.export.seats.take(caller.holder.key_id)
+    try:
+        packed = parts.export.run([search_id, *query.also], caller)
+    except BaseException:
+        give_back()
+        raise
     headers = {"Content-Disposition": f'attachment; filename="search-{file_name(search_id)}.zip"'}
-    return StreamingResponse(blocks, media_type="application/zip", headers=headers)
+    return Stream(packed, give_back, "application/zip", headers)
 
 
 @router.post(

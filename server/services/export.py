@@ -10,11 +10,16 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from server.access import Caller
 from server.chain import Record
-from server.errors import ClientLeft, ImageFileMissing, ImageUnknown
+from server.errors import ClientLeft, ImageFileMissing, ImageUnknown, TurnsExceeded
 from server.images import suffix, thumbnail
+from server.seats import Seats
 from server.services.catalogue import Catalogue
 from server.services.report import report_html
 from server.services.review import Review
+
+MAX_EXPORTS = 8
+MAX_EXPORTS_OF_A_KEY = 2
+"""Each works in a thread, for as long as its reader takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Export:
     """Packs searches; who took one is recorded before anything is read."""
 
     def __init__(self, review: Review, catalogue: Catalogue) -> None:
+        self.seats = Seats("exports", MAX_EXPORTS, MAX_EXPORTS_OF_A_KEY, TurnsExceeded)
         self._review = review
         self._catalogue = catalogue
 

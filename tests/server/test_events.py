@@ -11,7 +11,6 @@ import httpx
 import pytest
 from server_site import Process, Site, about, picture
 
-from server import events
 from server.access import Role
 from server.keyring import KeyRing
 from server.settings import Settings
@@ -194,7 +193,7 @@ def test_listening_is_recorded(site: Site, settings: Settings) -> None:
 
 def seats_are_free(site: Site, wait_s: float = 10) -> bool:
     end = time.monotonic() + wait_s
-    while (taken := site.app.state.parts.events._seats.total()) and time.monotonic() < end:
+    while (taken := site.app.state.parts.events.seats.taken) and time.monotonic() < end:
         time.sleep(0.02)
     return not taken
 
@@ -208,7 +207,7 @@ def refusal(http: httpx.Client) -> tuple[int, str, str, str]:
 def test_there_are_not_too_many_streams(
     site: Site, as_holder: AsHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MAX_STREAMS", 2)
+    monkeypatch.setattr(site.app.state.parts.events.seats, "most", 2)
     ada = as_holder(site, "Ada", Role.OPERATOR)
     with listening(site.http), listening(ada.http):
         status, kind, detail, wait_s = refusal(site.http)
@@ -222,7 +221,7 @@ def test_there_are_not_too_many_streams(
 def test_a_key_has_not_all_streams_however_fast_it_asks(
     site: Site, as_holder: AsHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MAX_STREAMS_OF_A_KEY", 3)
+    monkeypatch.setattr(site.app.state.parts.events.seats, "most_of_a_key", 3)
     ada = as_holder(site, "Ada", Role.OPERATOR)
     statuses, ended, all_asked = [], threading.Event(), threading.Barrier(13)
 

@@ -157,6 +157,18 @@ def test_the_newest_hits_come_in_pages(site: Site) -> None:
     assert slug(site.http.get("/hits?limits=4")) == (422, "invalid-request")
 
 
+def test_a_list_of_hits_holds_the_newest_verdicts_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.watch_store.MOST_VERDICTS", 2)
+    watchlist_id = watch(site)
+    sighting(site, "a")
+    sighting(site, "b")
+    for number in (1, 1, 2, 1):
+        judge(site, watchlist_id, number, note=f"of {number}")
+    second, first = listed(site)
+    assert [one["superseded"] for one in first["verdicts"]] == [True, False]  # type: ignore[attr-defined]
+    assert [one["note"] for one in second["verdicts"]] == ["of 2"]  # type: ignore[attr-defined]
+
+
 def test_verdicts_go_with_their_watchlist(site: Site, settings: Settings) -> None:
     watchlist_id = watch(site)
     sighting(site, "a")

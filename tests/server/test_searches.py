@@ -3,9 +3,11 @@
 import hashlib
 import io
 import json
+import threading
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -267,6 +269,39 @@ def test_an_export_that_has_begun_is_not_cut_by_the_time_limit(
     folder = exported(site, search_id)
     assert time.monotonic() - began > 1.6
     assert (folder.testzip(), len(folder.namelist())) == (None, 10)
+
+
+def test_one_key_has_not_all_threads_for_its_exports(
+    site: Site, as_holder: AsHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.people(2)
+    ada = as_holder(site, "Ada", Role.OPERATOR)
+    search_id, own = site.search(picture(1)).json()["search_id"], ada.search(picture(1)).json()["search_id"]
+    goes_on = threading.Event()
+
+    def slow(data: bytes, *, max_pixels: int) -> bytes:
+        goes_on.wait(30)
+        return clean_copy(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr("server.services.catalogue.clean_copy", slow)
+    monkeypatch.setattr(site.app.state.parts.export.seats, "most", 3)
+    path, seats = f"/searches/{search_id}/export", site.app.state.parts.export.seats
+    with ExitStack() as stack:
+        for one, other in ((site, path), (site, path), (ada, f"/searches/{own}/export")):
+            if one is ada:
+                refused = site.http.get(path)
+                assert refused.json()["detail"].startswith("2 exports of this key are open")
+            assert stack.enter_context(one.http.stream("GET", other)).status_code == 200
+        refused = ada.http.get(path)
+        assert (refused.status_code, refused.json()["type"]) == (429, "urn:peca:problem:server-busy")
+        assert refused.headers["retry-after"] == "5"
+        goes_on.set()
+    end = time.monotonic() + 20
+    while seats.taken and time.monotonic() < end:
+        time.sleep(0.02)
+    assert exported(site, search_id).testzip() is None
+    assert site.http.get("/searches/none/export").status_code == 404
+    assert seats.taken == 0
 
 
 def test_an_export_takes_no_room_on_a_disk(
