@@ -45,7 +45,7 @@ def test_what_is_typed_as_a_time_is_one_instant_or_none(window: Window) -> None:
         page.clock.set_fixed_time(NOW)
         desk.sign_in()
         read = """async ([typed, ahead]) => {
-          const { instantIn } = await import("/web/when.js");
+          const { instantIn } = await import("/web/instant.js");
           return typed.map((text) => instantIn(text, ahead));
         }"""
         assert dict(zip(TYPED, page.evaluate(read, [list(TYPED), False]), strict=True)) == TYPED
@@ -60,6 +60,7 @@ def test_a_search_is_narrowed_by_times_that_are_typed(window: Window, site: WebS
         desk.sign_in()
         desk.search(site.picture())
         page.select_option(".filters select >> nth=0", "own")
+        page.wait_for_selector(".instant")
         first, before = page.locator(".instant input[type=text]").all()
         first.fill("2026-03-02 23:00")
         page.wait_for_selector(".field:has(.instant) output:has-text('Mon UTC+1')")
@@ -97,6 +98,7 @@ def test_the_ranges_are_reached_by_keyboard_and_count_back_from_now(window: Wind
         with page.expect_response("**/images?*after=2026-03-04T01*"):
             page.keyboard.press("ArrowDown")
         page.select_option(".sieve .field:has-text('Time') select", "own")
+        page.wait_for_selector(".instant")
         page.keyboard.press("Tab")
         page.keyboard.type("2026-03-03")
         page.keyboard.press("Tab")

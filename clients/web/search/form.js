@@ -85,7 +85,7 @@ function sieve(chips) {
 /** When, and in which light; the fields of a range of one's own below. */
 function timeAndLight() {
   const lights = select({ "": t("gallery.other"), visible: t("visible"), infrared: t("infrared") }, state.gallery, set("gallery"));
-  const [range, ...own] = timeFields(state, tellNarrowed);
+  const [range, own] = timeFields(state, tellNarrowed);
   return [el("div", { class: "pair" }, range, field(t("gallery.light"), lights)), own];
 }
 

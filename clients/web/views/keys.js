@@ -3,11 +3,11 @@
 import { call, get } from "../api.js";
 import { button, el, icon, show } from "../dom.js";
 import { stamp } from "../format.js";
+import { instantField } from "../instant.js";
 import { t } from "../language.js";
 import { byCamera, cameraChips, failure, field, loadInto, say, segments } from "../parts.js";
 import { who } from "../session.js";
 import { bind, dialog } from "../shortcuts.js";
-import { instantField } from "../when.js";
 import { copyButton } from "./audit.js";
 
 const ROLES = ["operator", "auditor", "camera", "admin"];

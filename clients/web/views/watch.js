@@ -3,12 +3,12 @@
 import { call, get } from "../api.js";
 import { button, el, show } from "../dom.js";
 import { score, stamp } from "../format.js";
+import { instantField } from "../instant.js";
 import { t } from "../language.js";
 import { audible, connected, setAudible } from "../live.js";
 import { byCamera, cameraChips, failure, field, light, loadInto, notice, say, segments, thumbnail } from "../parts.js";
 import { sources, strip } from "../search/queries.js";
 import { bind, dialog } from "../shortcuts.js";
-import { instantField } from "../when.js";
 import { copyButton } from "./audit.js";
 import { hitCard, hitKeys } from "./hits.js";
 import { ask } from "./keys.js";
