@@ -48,7 +48,7 @@ def copy(
     """
     from clients.tables import print_json
     from index.copying import copy_gallery
-    from index.gallery import open_gallery, shown_address, stored_spec
+    from index.gallery import open_gallery, open_source, shown_address, stored_spec
 
     names = shown_address(source), shown_address(target)
     spec = stored_spec(source)
@@ -62,7 +62,7 @@ def copy(
         _say_difference(source, target, spec)
         return
     with (
-        closing(open_gallery(source, spec, read_only=True)) as read,
+        closing(open_source(source, spec)) as read,
         closing(open_gallery(target, spec)) as written,
         progress_bar() as bar,
     ):
@@ -172,19 +172,12 @@ def _data_folder(gallery: str) -> Path:
 
 def _count(gallery: str) -> int | None:
     """How many images the gallery holds, ``None`` where there is none."""
-    from index.embedded.store import open_stored
-    from index.gallery import embedded_folder, open_gallery, stored_spec
-    from index.records import ANY
+    from index.gallery import open_source, stored_spec
 
     spec = stored_spec(gallery)
-    folder = embedded_folder(gallery)
     if spec is None:
         return None
-    if folder is not None:
-        # Without the vectors, which the engine would read.
-        with closing(open_stored(folder, read_only=True)) as stored:
-            return stored.count(ANY)
-    with closing(open_gallery(gallery, spec, read_only=True)) as opened:
+    with closing(open_source(gallery, spec)) as opened:
         return opened.count()
 
 
@@ -238,12 +231,12 @@ def _what_helps(report: "CopyReport") -> str:
 
 def _say_difference(source: str, target: str, spec: "EmbeddingSpec") -> None:
     from index.copying import difference
-    from index.gallery import open_gallery, shown_address
+    from index.gallery import open_source, shown_address
     from index.wording import counted
 
     with (
-        closing(open_gallery(source, spec, read_only=True)) as read,
-        closing(open_gallery(target, spec, read_only=True)) as written,
+        closing(open_source(source, spec)) as read,
+        closing(open_source(target, spec)) as written,
     ):
         found = difference(read, written)
     extra, changed = counted(len(found.extra), "image"), counted(len(found.changed), "image")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InvalidInput
-from index.gallery import Gallery
+from index.gallery import Gallery, Source
 from index.records import ImageRecord, Where
 from index.wording import counted
 
@@ -73,7 +73,7 @@ class Difference:
     missing: int
 
 
-def difference(source: Gallery, target: Gallery) -> Difference:
+def difference(source: Source, target: Source) -> Difference:
     """What a mirroring copy would remove, replace and add; only reads.
 
     Raises:
@@ -104,7 +104,7 @@ def difference(source: Gallery, target: Gallery) -> Difference:
 
 
 def copy_gallery(
-    source: Gallery, target: Gallery, progress: Progress = lambda _: None, *, mirror: bool = False
+    source: Source, target: Gallery, progress: Progress = lambda _: None, *, mirror: bool = False
 ) -> CopyReport:
     """Store in ``target`` what ``source`` holds, in the same order, then compare the two.
 
@@ -152,7 +152,7 @@ def copy_gallery(
 
 
 def _compare(
-    records: list[ImageRecord], rows: NDArray[np.float32], target: Gallery, report: CopyReport
+    records: list[ImageRecord], rows: NDArray[np.float32], target: Source, report: CopyReport
 ) -> None:
     """Hold a page of the source against what the target gives back for it."""
     stored = _stored(target, records)
@@ -170,7 +170,7 @@ def _compare(
             report.fault(f"image {record.image_id!r} has another {what} in the target")
 
 
-def _stored(gallery: Gallery, records: list[ImageRecord]) -> dict[str, _Image]:
+def _stored(gallery: Source, records: list[ImageRecord]) -> dict[str, _Image]:
     return {record.image_id: (record, row) for record, row in images(gallery, records)}
 
 
@@ -190,7 +190,7 @@ def _remove(gallery: Gallery, image_ids: Sequence[str]) -> int:
     )
 
 
-def images(gallery: Gallery, records: list[ImageRecord]) -> Iterator[tuple[ImageRecord, NDArray[np.float32]]]:
+def images(gallery: Source, records: list[ImageRecord]) -> Iterator[tuple[ImageRecord, NDArray[np.float32]]]:
     """Record and (D,) unit vector of those images that ``gallery`` holds of ``records``."""
     for found, rows in gallery.vectors(Where(image_ids=[record.image_id for record in records])):
         yield from zip(found, rows, strict=True)

@@ -41,6 +41,26 @@ class AddReport:
     conflicting: tuple[str, ...] = ()
 
 
+class Source(Protocol):
+    """What is read of a gallery to copy it, or to embed it anew; each method as ``Gallery`` says."""
+
+    def vectors(self, where: Where = ANY) -> Iterator[tuple[list[ImageRecord], NDArray[np.float32]]]:
+        """See ``Gallery.vectors``."""
+        ...
+
+    def records(self, where: Where = ANY) -> Iterator[list[ImageRecord]]:
+        """See ``Gallery.records``."""
+        ...
+
+    def count(self, where: Where = ANY) -> int:
+        """See ``Gallery.count``."""
+        ...
+
+    def close(self) -> None:
+        """See ``Gallery.close``."""
+        ...
+
+
 @runtime_checkable
 class Gallery(Protocol):
     """Cosine search over the embeddings of one encoder; safe to call from several threads.
@@ -175,6 +195,20 @@ def open_gallery(
     from index.memory import MemoryGallery
 
     return MemoryGallery(spec)
+
+
+def open_source(url: str, spec: EmbeddingSpec) -> Source:
+    """Open the gallery at ``url`` to read all of it as it is now, without taking it into memory.
+
+    Raises:
+        PecaError: As ``open_gallery`` with ``read_only``.
+    """
+    folder = embedded_folder(url)
+    if folder is None:
+        return open_gallery(url, spec, read_only=True)
+    from index.embedded.reading import StoredImages
+
+    return StoredImages(folder, spec, live=False)
 
 
 def stored_spec(url: str) -> EmbeddingSpec | None:

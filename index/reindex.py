@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.errors import GalleryUnavailable, InvalidInput
 from index.files import make_folder, sync_folder, write_file
-from index.gallery import Gallery
+from index.gallery import Gallery, Source
 from index.images import DRAFTS_NAME, image_path
 from index.records import ANY, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality
@@ -72,7 +72,7 @@ def empty_if_stale(new: Gallery, images: Path, encoder: NewEncoder) -> None:
 
 
 def follow(
-    old: Gallery, new: Gallery, images: Path, encoder: NewEncoder, progress: Progress = lambda _: None
+    old: Source, new: Gallery, images: Path, encoder: NewEncoder, progress: Progress = lambda _: None
 ) -> Pass:
     """Bring ``new`` to the images that ``old`` holds; every batch is durable, so a killed pass is resumed.
 
@@ -117,7 +117,7 @@ def follow(
     return done
 
 
-def _held(gallery: Gallery, records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
+def _held(gallery: Source, records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
     """The records that ``gallery`` holds under the ids of these."""
     for page in gallery.records(Where(image_ids=[record.image_id for record in records])):
         yield from page

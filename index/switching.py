@@ -15,7 +15,7 @@ from pathlib import Path
 
 from index.errors import GalleryUnavailable, InvalidInput
 from index.files import sync_folder
-from index.gallery import Gallery, is_milvus, shown_address, stored_spec
+from index.gallery import Gallery, Source, is_milvus, shown_address, stored_spec
 from index.generations import current_folder, generation_folder, other_generations, switch
 from index.reindex import NewEncoder, Pass, Progress, empty_if_stale, follow
 from index.space import EmbeddingSpec
@@ -115,7 +115,7 @@ class _Job:
     progress: Progress
     report: ReindexReport
 
-    def follow(self, old: Gallery, new: Gallery, *, first: bool, resumed: bool = False) -> bool:
+    def follow(self, old: Source, new: Gallery, *, first: bool, resumed: bool = False) -> bool:
         """One pass; whether the next generation may take the old one's place."""
         if first and not resumed:
             empty_if_stale(new, self.images, self.encoder)
@@ -131,6 +131,7 @@ class _Job:
 
 def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
     from index.embedded.engine import EmbeddedGallery
+    from index.embedded.reading import StoredImages
     from index.embedded.retention import read_retention, write_retention
 
     old_folder, new_folder = current_folder(folder), generation_folder(folder, job.encoder.spec)
@@ -146,8 +147,9 @@ def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
 
         old = writer()
         if old is None:
-            with closing(EmbeddedGallery(old_folder, spec, read_only=True)) as snapshot:
-                ready = job.follow(snapshot, new, first=True)
+            # It may take hours, for which neither the server's memory nor its write-ahead file may double.
+            with closing(StoredImages(old_folder, spec, live=True)) as serving:
+                ready = job.follow(serving, new, first=True)
             old = writer() if ready else None
             ready = old is not None and job.follow(old, new, first=False)
         else:

@@ -95,6 +95,7 @@ class Store:
         folder: Where the file is, or shall be.
         spec: Of the encoder in use.
         read_only: Refuse to begin a gallery, and take no write.
+        live: Read what was last committed, though ``read_only``.
 
     Raises:
         EncoderMismatch: The file holds vectors of another encoder.
@@ -102,7 +103,7 @@ class Store:
             ``read_only`` was asked where no gallery is.
     """
 
-    def __init__(self, folder: Path, spec: EmbeddingSpec, *, read_only: bool) -> None:
+    def __init__(self, folder: Path, spec: EmbeddingSpec, *, read_only: bool, live: bool = False) -> None:
         self.spec = spec
         self._path = folder / FILE_NAME
         self._writer: sqlite3.Connection | None = None
@@ -123,13 +124,13 @@ class Store:
             _settle_version(self._path, self._writer)
             if self._writer is not None:
                 self._writer.execute(_TRACK_INDEX)
-            self._readers = self._open_readers(read_only)
+            self._readers = self._open_readers(live or not read_only)
             held.callback(self._readers.close)
             self._held = held.pop_all()
 
-    def _open_readers(self, read_only: bool) -> Readers:
+    def _open_readers(self, live: bool) -> Readers:
         """Connections that see what was last committed; or one that sees what is committed now, for ever."""
-        if not read_only:
+        if live:
             return Readers(lambda: _connect(self._path, "ro"), _READERS)
         readers = Readers(lambda: _connect(self._path, "ro"), 1)
         with readers.lent() as reader:

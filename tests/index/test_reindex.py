@@ -10,16 +10,18 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.embedded.engine import EmbeddedGallery
 from index.embedded.retention import Retention, read_retention, write_retention
 from index.embedded.store import Store
 from index.errors import EncoderMismatch, GalleryUnavailable, InvalidInput
 from index.gallery import embedded_folder, open_gallery, stored_spec
-from index.generations import POINTER_NAME, current_folder
+from index.generations import POINTER_NAME, current_folder, generation_folder
 from index.images import image_path
 from index.records import ImageRecord, Where
 from index.reindex import MARK_NAME, NewEncoder
@@ -206,6 +208,31 @@ def test_beside_a_server_all_is_made_ready_and_nothing_switched(site: Site) -> N
     report = site.reindex(counting.encoder)
     assert (report.embedded, report.already, report.switched) == (10, 199, True)
     assert_embedded_anew(site, [i for i in range(210) if i != 3])
+
+
+def test_a_pass_beside_a_server_holds_up_none_of_its_upkeep_and_takes_no_second_memory(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    begin = EmbeddedGallery.__init__
+
+    def watched(self: EmbeddedGallery, folder: Path, *said: Any, **options: Any) -> None:
+        begin(self, folder, *said, **options)
+        opened.append(folder)
+
+    with closing(open_gallery(site.url, OLD)) as serving:
+
+        def stored_meanwhile(looked_at: int) -> None:
+            site.store(serving, range(200 + 70 * len(emptied), 201 + 70 * len(emptied)))
+            emptied.append(serving._store.purge())
+
+        emptied: list[bool] = []
+        monkeypatch.setattr(EmbeddedGallery, "__init__", watched)
+        report = site.reindex(progress=stored_meanwhile)
+        assert not report.switched
+        assert len(emptied) > 1
+        assert all(emptied), "SQLite's write-ahead file does not grow for as long as the pass takes"
+    assert opened == [generation_folder(site.folder, NEW)]
 
 
 def test_the_pass_that_keeps_a_server_waiting_reads_no_vector_of_what_did_not_change(
