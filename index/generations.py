@@ -34,8 +34,8 @@ def current_folder(folder: Path) -> Path:
     chosen = folder / FOLDER_NAME / name
     if not name or chosen.parent != folder / FOLDER_NAME or not chosen.is_dir():
         raise GalleryUnavailable(
-            f"{folder / POINTER_NAME} must name a folder of {folder / FOLDER_NAME}, got {name!r}; put the "
-            "gallery's files back from a copy"
+            f"{folder / POINTER_NAME} must name a folder of {folder / FOLDER_NAME}, got {name!r}; put "
+            "that folder back from a copy, or, to restore a snapshot here, move the file away too"
         )
     return chosen
 
