@@ -21,11 +21,15 @@ FILE_NAME = "watchlists.sqlite3"
 MOST_VERDICTS = 50
 """Of a hit, that are told with it; the audit log has all."""
 _VECTOR_TYPE = np.dtype("<f4")
-_SCHEMA = """
+_LIVES = "json_extract(facts, '$.ended_at') IS NULL"
+_MAKER = "json_extract(facts, '$.made_by')"
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS watchlists (
     position INTEGER PRIMARY KEY AUTOINCREMENT, watchlist_id TEXT NOT NULL UNIQUE,
     facts TEXT NOT NULL, secret TEXT, vector BLOB
 ) STRICT;
+CREATE INDEX IF NOT EXISTS watchlists_that_live ON watchlists (position) WHERE {_LIVES};
+CREATE INDEX IF NOT EXISTS watchlists_by_maker ON watchlists ({_MAKER}, position);
 CREATE TABLE IF NOT EXISTS query_images (
     watchlist_id TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (watchlist_id, number)
@@ -83,12 +87,15 @@ class WatchStore:
             )
             database.executemany("INSERT INTO query_images VALUES (?, ?, ?)", rows)
 
-    def all(self) -> list[Watchlist]:
-        """Every watchlist, newest first."""
-        return [
-            Watchlist.from_json(json.loads(facts))
-            for (facts,) in self._read("SELECT facts FROM watchlists ORDER BY position DESC")
-        ]
+    def living(self) -> list[Watchlist]:
+        """Every watchlist that has not ended, newest first; of those that have there may be any number."""
+        rows = self._read(f"SELECT facts FROM watchlists WHERE {_LIVES} ORDER BY position DESC")  # noqa: S608
+        return [Watchlist.from_json(json.loads(facts)) for (facts,) in rows]
+
+    def ids_of(self, made_by: str) -> list[str]:
+        """Of the watchlists of a holder."""
+        rows = self._read(f"SELECT watchlist_id FROM watchlists WHERE {_MAKER} = ?", made_by)  # noqa: S608
+        return [watchlist_id for (watchlist_id,) in rows]
 
     def page(self, made_by: str | None, below: int | None, limit: int) -> list[tuple[int, Watchlist]]:
         """Watchlists with their positions, newest first.
@@ -98,7 +105,7 @@ class WatchStore:
             below: Only of a lower position.
             limit: Most of them.
         """
-        conditions = {"json_extract(facts, '$.made_by') = ?": made_by, "position < ?": below}
+        conditions = {f"{_MAKER} = ?": made_by, "position < ?": below}
         given = {condition: value for condition, value in conditions.items() if value is not None}
         rows = self._read(
             f"SELECT position, facts FROM watchlists WHERE {' AND '.join(['1', *given])}"  # noqa: S608

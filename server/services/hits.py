@@ -48,7 +48,7 @@ class Hits:
             StorageUnavailable: The hits cannot be read, or the reading not recorded.
         """
         self._audit.append(Action.READ, caller, listed="hits", limit=limit, cursor=below)
-        known = None if caller.holder.role is Role.ADMIN else self._watchlists.known_ids(caller.holder)
+        known = None if caller.holder.role is Role.ADMIN else self._store.ids_of(caller.holder.name)
         return self._page(known, below, limit, delivery, caller)
 
     def judge(

@@ -126,7 +126,7 @@ class Watching:
 
     def refresh(self) -> None:
         """Take the watchlists as they now stand; returns when no image is compared with earlier ones."""
-        mine = [one for one in self._store.all() if one.encoder == self._encoder and one.ended_at is None]
+        mine = [one for one in self._store.living() if one.encoder == self._encoder]
         found = [(one, self._store.vector(one.watchlist_id)) for one in mine]
         kept = [(one, vector) for one, vector in found if vector is not None]
         live = _Live(
@@ -161,7 +161,7 @@ class Watching:
         Raises:
             StorageUnavailable: The store or the audit log cannot be written, or the keys not read.
         """
-        live, makers = [one for one in self._store.all() if one.ended_at is None], self._holders()
+        live, makers = self._store.living(), self._holders()
         over = [(one, why) for one in live if (why := self._ending(one, now, makers)) is not None]
         for watchlist, why in over:
             self._audit.append(

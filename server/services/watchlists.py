@@ -154,10 +154,6 @@ class Watchlists:
             raise WatchlistUnknown(f"there is no watchlist {watchlist_id!r}")
         return watchlist
 
-    def known_ids(self, holder: Holder) -> list[str]:
-        """Of those that ``holder`` may know of."""
-        return [one.watchlist_id for one in self._store.all() if knows(holder, one)]
-
     def counts(self, watchlists: Sequence[Watchlist]) -> dict[str, dict[str, int]]:
         """By watchlist, how many hits there are, by state of their webhook (``none`` without one)."""
         return self._store.hit_counts([one.watchlist_id for one in watchlists])
@@ -198,7 +194,7 @@ class Watchlists:
                 f"{' and '.join(missing)} missing"
             )
         most = self._settings.max_watchlists
-        if sum(one.ended_at is None for one in self._store.all()) >= most:
+        if len(self._store.living()) >= most:
             raise WatchlistsExceeded(
                 f"this server takes {counted(most, 'watchlist')}, and has as many; remove one first"
             )

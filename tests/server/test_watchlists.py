@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from server_site import Process, Site, about, picture
 
 from exporter.runtime import GreyPixelEncoder
 from index.space import EmbeddingSpec
+from server import watch_store
 from server.access import Role
 from server.audit import AuditLog
 from server.keyring import KeyRing
 from server.settings import Settings
 from server.verification import verify_log
 from server.watch_store import WatchStore
+from server.watchlists import Watchlist
 
 AsHolder = Callable[..., Site]
 
@@ -337,6 +340,26 @@ def test_hits_are_counted_across_a_restart(start: Callable[..., Site], as_holder
     until(lambda: root.http.get(f"/watchlists/{loose}").json()["ended_for"] == "hits")
 
 
+def test_those_that_have_ended_cost_nothing_however_many_there_are(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watchlist_id = made(watch(site, 1))
+    store, watching = site.app.state.parts.hits._store, site.app.state.parts.catalogue._watching
+    ended = replace(store.get(watchlist_id), ended_at=datetime.now(UTC))
+    for number in range(50):
+        store.add(replace(ended, watchlist_id=f"ended-{number}"), np.zeros(4, np.float32), [], None)
+    read, from_json = [], Watchlist.from_json
+    monkeypatch.setattr(Watchlist, "from_json", lambda facts: read.append(1) or from_json(facts))
+    watching.expire(datetime.now(UTC))
+    watching.refresh()
+    assert 1 <= len(read) < 50
+    plans = [
+        store._read(f"EXPLAIN QUERY PLAN SELECT facts FROM watchlists WHERE {condition}")[0][-1]
+        for condition in (watch_store._LIVES, f"{watch_store._MAKER} = 'Ada' ORDER BY position DESC")
+    ]
+    assert all("USING INDEX watchlists_" in plan for plan in plans), plans
+
+
 class Other(GreyPixelEncoder):
     """The same with another fingerprint."""
 
@@ -397,6 +420,7 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 from index.embedded.engine import EmbeddedGallery
 from server.watch_store import WatchStore
+from server.watchlists import Watchlist
 from server.images import ImageStore
 {}.{} = die
 """
