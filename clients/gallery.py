@@ -163,6 +163,8 @@ def compact(gallery: Gallery = DEFAULT_GALLERY) -> None:
     done = compact_gallery(_folder(gallery))
     before, now = size_text(done.before_bytes), size_text(done.after_bytes)
     print(f"{gallery}: database {before} before, {now} now; index file {size_text(done.index_file_bytes)}")
+    if not done.complete:
+        _tell_of_a_reader()
 
 
 @gallery_app.command()
@@ -312,11 +314,15 @@ def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, base: P
             "vectors: remove with peca gallery reindex --drop-old"
         )
     if not done.complete:
-        print(
-            "a program that reads the gallery keeps SQLite's write-ahead file, which may hold what was "
-            "erased: end it, then run peca gallery compact"
-        )
-        raise typer.Exit(1)
+        _tell_of_a_reader()
+
+
+def _tell_of_a_reader() -> None:
+    print(
+        "a program that reads the gallery keeps SQLite's write-ahead file, which may hold what was erased: "
+        "end it, then run peca gallery compact"
+    )
+    raise typer.Exit(1)
 
 
 def _changed(rules: "Retention", camera_ids: list[str] | None, days: str) -> "Retention":

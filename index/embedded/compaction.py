@@ -13,11 +13,20 @@ from index.files import size_of
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What SQLite's file took on the disk and takes now, and what the index file takes now, in bytes."""
+    """What was given back.
+
+    Attributes:
+        before_bytes: What SQLite's file took on the disk, with its write-ahead file.
+        after_bytes: What they take now.
+        index_file_bytes: What the index file takes now.
+        complete: Whether the write-ahead file could be emptied; it cannot while a reader is open, and may
+            hold what was erased until then.
+    """
 
     before_bytes: int
     after_bytes: int
     index_file_bytes: int
+    complete: bool
 
 
 def compact_gallery(folder: Path) -> Compaction:
@@ -36,9 +45,9 @@ def compact_gallery(folder: Path) -> Compaction:
     with closing(open_stored(folder, read_only=False)) as stored:
         drop_index_file(folder)
         stored.vacuum()
-        stored.purge()
+        complete = stored.purge()
     EmbeddedGallery(folder, stored.spec).close()
-    return Compaction(before, _database_bytes(folder), size_of(folder / INDEX_NAME))
+    return Compaction(before, _database_bytes(folder), size_of(folder / INDEX_NAME), complete)
 
 
 def _database_bytes(folder: Path) -> int:
