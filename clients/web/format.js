@@ -33,6 +33,12 @@ export const score = (value) => value.toFixed(2).replace("-", "−");
 export const percent = (value) => `${(100 * value).toFixed(1)}%`;
 export const number = (value) => value.toLocaleString(tag());
 
+/** A name that fits a card, whole where it does: names of a site often begin alike, or end alike. */
+export function brief(name) {
+  const most = /[\u2e80-\uffff]/.test(name) ? 8 : 14;
+  return name.length > most ? `${name.slice(0, most / 2 - 2)}…${name.slice(-most / 2 - 1)}` : name;
+}
+
 /** Bytes in the largest unit that leaves at least 1. */
 export function bytes(count) {
   const power = Math.min(4, Math.floor(Math.log(Math.max(1, count)) / Math.log(1000)));

@@ -370,7 +370,7 @@ def test_what_a_server_sends_is_text_and_never_markup(window: Window, site: WebS
             desk.sign_in()
             desk.page.wait_for_selector(f".chip:has-text({json.dumps(name)})")
             desk.search(site.picture())
-            desk.page.wait_for_selector(f".card:has-text({json.dumps(name)})")
+            desk.page.wait_for_selector(f".card .camera[title={json.dumps(name)}]")
             desk.go("galleries")
             desk.page.select_option(".sieve select >> nth=0", name)
             desk.page.wait_for_function("() => document.querySelectorAll('.wall li').length === 1")

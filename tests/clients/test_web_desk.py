@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from client_site import start_server
 from PIL import Image
-from web_site import Desk, WebSite
+from web_site import SERVE, Desk, WebSite, opened
 
 # A busy machine takes its time; the waits within are the limit.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -370,6 +372,45 @@ def test_a_case_that_nobody_searched_for_is_no_empty_log(window: Window, site: W
         desk.page.fill(".sieve input", "no such case")
         desk.page.keyboard.press("Enter")
         desk.page.wait_for_selector(".notice:has-text('No search of this case')")
+
+
+def test_cameras_whose_names_begin_alike_are_told_apart(window: Window, site: WebSite) -> None:
+    for at in range(12):
+        site.ingest(
+            site.picture("infrared", at),
+            camera_id=f"Central station north platform {at}",
+            image_id=f"platform-{at}",
+        )
+    try:
+        with window() as desk:
+            page = desk.page
+            desk.sign_in()
+            page.fill(".filters input[type=search]", "platform")
+            for chip in page.locator(".chip:visible").all():
+                chip.click()
+            desk.search(site.picture())
+            page.wait_for_selector(".lanes")
+            for names in (desk.texts(".lanes li"), desk.texts(".card .camera > span:last-child")):
+                assert len(set(names)) == len(names) == 12
+            # The dates are seen beside the first lane, however many there are.
+            place, first = (
+                page.locator(one).first.bounding_box() for one in (".timeline", ".timeline .begin")
+            )
+            assert place["y"] < first["y"] < place["y"] + place["height"]
+    finally:
+        site.call("DELETE", "/images?after=2026-03-04T00:59:00Z&before=2026-03-04T01:01:00Z&dry_run=false")
+
+
+def test_an_empty_gallery_asks_for_no_choice(browser: Any, tmp_path: Path) -> None:
+    server = start_server(tmp_path, SERVE)
+    try:
+        with opened(browser, WebSite(server, [])) as desk:
+            desk.sign_in()
+            desk.go("galleries")
+            desk.page.wait_for_selector(".notice:has-text('The gallery is empty')")
+            assert desk.page.locator(".sieve:visible, #gallery-delete:visible").count() == 0
+    finally:
+        server.end()
 
 
 def test_still_pages_stay_still(window: Window) -> None:

@@ -2,7 +2,7 @@
 
 import { queryOf } from "../api.js";
 import { button, el, icon } from "../dom.js";
-import { date, score, stamp, time } from "../format.js";
+import { brief, date, score, stamp, time } from "../format.js";
 import { t } from "../language.js";
 import { light, thumbnail } from "../parts.js";
 import { may } from "../session.js";
@@ -40,7 +40,7 @@ function card(item, at, best, open, judge) {
     { class: "facts" },
     el("p", { class: "rank" }, `#${item.rank}`, isQuery(item) && el("span", { class: "group own" }, t("query")), item.group_size > 1 && el("span", { class: "group", title: t("group.size", { n: item.group_size }) }, icon("tracks"), `×${item.group_size}`)),
     gauge(item.score, best),
-    el("p", { class: "camera" }, light(item.modality), el("span", {}, item.camera_id)),
+    el("p", { class: "camera", title: item.camera_id }, light(item.modality), el("span", {}, brief(item.camera_id))),
     el("p", { class: "clock", title: stamp(item.captured_at) }, time(item.captured_at), el("small", {}, date(item.captured_at))),
     may("verdict") && verdictButtons(item, judge),
   );

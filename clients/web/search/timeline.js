@@ -1,13 +1,17 @@
 // Where and when: a lane a camera, a mark a result, and the way of the confirmed ones through both.
 
 import { el, show, svg } from "../dom.js";
-import { date, day, minute, stamp, time } from "../format.js";
+import { brief, date, day, minute, stamp, time } from "../format.js";
 import { t } from "../language.js";
 import { confirmed, state } from "./state.js";
 
 const LANE = 26;
-const TOP = 8;
-const FOOT = 24;
+// Of many cameras the lanes are narrower, so that more of them are seen at once.
+const NARROW_LANE = 18;
+const MANY_LANES = 7;
+// The dates stand on top: below many lanes they would be out of sight.
+const TOP = 24;
+const FOOT = 8;
 const LEFT = 14;
 const RIGHT = 18;
 const FOLD = 26;
@@ -24,12 +28,14 @@ const SILENCE_MS = 6 * 60 * MINUTE_MS;
 /** The timeline of `items`; `pick` is called with the position of a mark that was clicked. */
 export function timeline(items, pick) {
   const names = [...new Set(items.map((item) => item.camera_id))].sort((one, two) => one.localeCompare(two, undefined, { numeric: true }));
-  const lanes = el("ul", { class: "lanes", "aria-hidden": "true" }, names.map((camera) => el("li", { title: camera }, camera)));
+  const lane = names.length > MANY_LANES ? NARROW_LANE : LANE;
+  const lanes = el("ul", { class: "lanes", "aria-hidden": "true" }, names.map((camera) => el("li", { title: camera }, brief(camera))));
+  lanes.style.setProperty("--lane", `${lane}px`);
   const drawing = el("div", {});
   const words = el("div", {});
   const place = el("div", { class: "timeline", tabindex: "0", role: "group", "aria-label": t("timeline") }, el("div", { class: "axis" }, lanes, drawing), words);
   const draw = () => {
-    show(drawing, drawn(items, names, place.clientWidth - lanes.offsetWidth - 36, pick));
+    show(drawing, drawn(items, names, lane, place.clientWidth - lanes.offsetWidth - 36, pick));
     show(words, way());
   };
   const watcher = new ResizeObserver(draw);
@@ -38,11 +44,11 @@ export function timeline(items, pick) {
   return place;
 }
 
-function drawn(items, names, room, pick) {
+function drawn(items, names, lane, room, pick) {
   const spans = folded(items.map(instantOf), room);
   const x = (item) => placed(instantOf(item), spans);
-  const y = (item) => TOP + LANE * (names.indexOf(item.camera_id) + 0.5);
-  const bottom = TOP + LANE * names.length;
+  const y = (item) => TOP + lane * (names.indexOf(item.camera_id) + 0.5);
+  const bottom = TOP + lane * names.length;
   const width = spans.at(-1).right + RIGHT;
   const year = (instant) => new Date(instant).getFullYear();
   const dated = year(spans[0].from) === year(spans.at(-1).to) ? day : date;
@@ -51,7 +57,7 @@ function drawn(items, names, room, pick) {
     "svg",
     { viewBox: `0 0 ${width} ${bottom + FOOT}`, width, height: bottom + FOOT, role: "img", "aria-label": t("timeline.words", { n: items.length, cameras: names.length }) },
     spans.map((span, at) => [axis(span, dated, bottom), at > 0 && fold(span.left - FOLD / 2, bottom)]),
-    names.map((_, at) => svg("path", { class: "lane", d: `M0 ${TOP + LANE * (at + 0.5)}H${width - RIGHT}` })),
+    names.map((_, at) => svg("path", { class: "lane", d: `M0 ${TOP + lane * (at + 0.5)}H${width - RIGHT}` })),
     path(x, y),
     marks,
   );
@@ -98,7 +104,7 @@ function axis(span, dated, bottom) {
   const soon = span.right - span.left > 2 * DAY_WIDTH && midnight < span.to && placed(midnight, [span]) < span.left + DAY_WIDTH;
   const x = soon ? placed(midnight, [span]) : span.left;
   const found = ticks(span, x - span.left + DAY_WIDTH + TICK_AIR, dated);
-  return [svg("text", { class: "begin", x, y: bottom + 18 }, dated(soon ? midnight : span.first)), found.map(([instant, words]) => tick(placed(instant, [span]), bottom, words))];
+  return [svg("text", { class: "begin", x, y: TOP - 8 }, dated(soon ? midnight : span.first)), found.map(([instant, words]) => tick(placed(instant, [span]), bottom, words))];
 }
 
 /** Instants of a span, each with its words: the time, at midnight the day; none `clear` pixels from its beginning on. */
@@ -118,7 +124,7 @@ function ticks({ from, to, left, right }, clear, dated) {
 }
 
 function tick(x, bottom, words) {
-  return svg("g", { class: "tick" }, svg("path", { d: `M${x} ${TOP}V${bottom + 4}` }), words !== "" && svg("text", { x, y: bottom + 18, "text-anchor": "middle" }, words));
+  return svg("g", { class: "tick" }, svg("path", { d: `M${x} ${TOP - 4}V${bottom}` }), words !== "" && svg("text", { x, y: TOP - 8, "text-anchor": "middle" }, words));
 }
 
 /** The sign that time was left out. */

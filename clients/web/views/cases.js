@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { button, el, icon, show } from "../dom.js";
-import { date, number, stamp, time } from "../format.js";
+import { brief, date, number, stamp, time } from "../format.js";
 import { t } from "../language.js";
 import { field, light, loadInto, notice, thumbnail } from "../parts.js";
 import { exportLink, gauge, highest, saidBy } from "../search/results.js";
@@ -94,7 +94,7 @@ function result(one, best) {
       { class: "facts" },
       el("p", { class: "rank" }, `#${one.rank}`),
       gauge(one.score, best),
-      el("p", { class: "camera" }, one.camera_id),
+      el("p", { class: "camera", title: one.camera_id }, brief(one.camera_id)),
       one.captured_at && el("p", { class: "clock" }, time(one.captured_at), el("small", {}, date(one.captured_at))),
       saidBy(one.verdicts),
     ),

@@ -3,7 +3,7 @@
 import { call, get } from "../api.js";
 import { spark } from "../charts.js";
 import { button, el, show } from "../dom.js";
-import { ago, bytes, date, day, number, stamp, time } from "../format.js";
+import { ago, brief, bytes, date, day, number, stamp, time } from "../format.js";
 import { t } from "../language.js";
 import { byCamera, failure, field, further, light, loadInto, notice, say, select, thumbnail } from "../parts.js";
 import { may } from "../session.js";
@@ -31,6 +31,7 @@ export function mount(root) {
   const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && images.querySelector(".more-rows button")?.click(), { rootMargin: "600px" });
   const load = () => loadInto(show(images), () => wall(watcher));
   const remove = may("remove") && button(t("gallery.delete"), "trash", () => sieve.querySelector(":invalid")?.reportValidity() ?? erase(after), { class: "danger", id: "gallery-delete" });
+  const stored = el("div", {}, el("div", { class: "view-head" }, el("h2", {}, t("thumbnails")), remove), sieve, images);
   const after = () => {
     // What the fields chose is gone, and with it perhaps its camera.
     Object.assign(asked, ALL);
@@ -38,17 +39,19 @@ export function mount(root) {
     summarise();
     load();
   };
-  const summarise = () => loadInto(overview, () => summary(sieve, load));
-  show(root, el("header", {}, el("h1", {}, t("view.galleries"))), overview, el("div", { class: "view-head" }, el("h2", {}, t("thumbnails")), remove), sieve, images);
+  const summarise = () => loadInto(overview, () => summary(stored, sieve, load));
+  show(root, el("header", {}, el("h1", {}, t("view.galleries"))), overview, stored);
   summarise();
   load();
   return () => watcher.disconnect();
 }
 
-async function summary(sieve, load) {
+async function summary(stored, sieve, load) {
   const stats = await get("/stats");
   const items = stats.cameras;
   show(sieve, filters([...byCamera(items).keys()], load));
+  // Where nothing is stored there is nothing to choose from.
+  stored.hidden = items.length === 0;
   if (items.length === 0) return notice(t("gallery.empty"), t("gallery.empty.words"));
   const silent = silentCameras(items);
   return [tiles(items, silent, stats), el("div", { class: "table-wrap" }, table(items, silent))];
@@ -157,7 +160,7 @@ function tile(image) {
     "li",
     {},
     el("button", { type: "button", onclick: () => look(image), "aria-label": words }, thumbnail(image, "")),
-    el("p", { class: "camera" }, light(image.modality), el("span", {}, image.camera_id)),
+    el("p", { class: "camera", title: image.camera_id }, light(image.modality), el("span", {}, brief(image.camera_id))),
     el("p", { class: "clock" }, time(image.captured_at), el("small", {}, day(image.captured_at))),
   );
 }

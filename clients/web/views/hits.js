@@ -2,7 +2,7 @@
 
 import { call } from "../api.js";
 import { el } from "../dom.js";
-import { day, time } from "../format.js";
+import { brief, day, time } from "../format.js";
 import { t } from "../language.js";
 import { light, say, thumbnail } from "../parts.js";
 import { columns, gauge, mark, saidBy, verdictButtons, VERDICTS } from "../search/results.js";
@@ -22,7 +22,7 @@ export function hitCard(hit, sought) {
       { class: "facts" },
       el("p", {}, el("strong", {}, hit.name)),
       gauge(hit.score, 1),
-      el("p", { class: "camera" }, light(hit.modality), el("span", {}, hit.camera_id)),
+      el("p", { class: "camera", title: hit.camera_id }, light(hit.modality), el("span", {}, brief(hit.camera_id))),
       el("p", { class: "clock" }, `${time(hit.captured_at)} `, el("small", {}, day(hit.captured_at))),
       may("verdict") && verdictButtons(hit, judge),
     ),
