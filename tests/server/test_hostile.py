@@ -234,8 +234,8 @@ def test_slow_bodies_leave_room_for_others_and_are_bounded(site_process: Process
         http = site_process.site(site_process.key or "").http
         assert http.get("/healthz").status_code == 200
         heads = [wire.recv(12) for wire in wires]
-    assert heads.count(b"HTTP/1.1 408") == 8
-    assert heads.count(b"HTTP/1.1 429") == 4
+    assert heads.count(b"HTTP/1.1 408") == 6, "of the eight that the server takes, two are for other keys"
+    assert heads.count(b"HTTP/1.1 429") == 6
 
 
 def test_a_body_that_breaks_off_does_no_harm(site_process: Process) -> None:
