@@ -10,6 +10,8 @@ The pictures of the guide go to ``PECA_SCREENSHOTS``, all others beside the test
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +192,31 @@ def test_pictures_of_every_view(
         shoot("help")
         page.keyboard.press("Escape")
         _watch(desk, shown, shoot, f"{language}-{size[0]}-{theme}")
-        for view in ("cases", "galleries", "quality", "audit", "keys"):
+        for view in ("cases", "quality", "audit", "keys"):
             desk.go(view)
             shoot(view)
+        with _today(shown):
+            desk.go("galleries")
+            shoot("galleries")
+
+
+@contextmanager
+def _today(shown: WebSite) -> Iterator[None]:
+    """Images of the last day at three of the four cameras, most of them of the last hours."""
+    now = datetime.now(UTC)
+    for at in range(60):
+        taken = now - timedelta(minutes=0.4 * at * at + 5)
+        camera, modality = (("cam1", "visible"), ("cam2", "visible"), ("cam3", "infrared"))[at % 3]
+        shown.ingest(
+            shown.picture(modality, at),
+            image_id=f"today-{at}",
+            camera_id=camera,
+            modality=modality,
+            captured_at=taken.isoformat(),
+        )
+    yield
+    for at in range(60):
+        shown.call("DELETE", f"/images/today-{at}")
 
 
 def _telling(shown: WebSite) -> tuple[Path, str]:
@@ -224,6 +248,7 @@ def _watch(desk: Desk, shown: WebSite, shoot: Any, name: str) -> None:
     for at in range(24):
         shown.ingest(shown.picture("infrared", at), image_id=f"late-{name}-{at}")
     page.wait_for_selector(".hit")
+    page.wait_for_selector("#said", state="detached")
     shoot("watch")
     page.click(".watchlist .danger")
     page.click("dialog footer .danger")
