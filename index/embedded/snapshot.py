@@ -22,11 +22,12 @@ from index.embedded.store import (
     LOCK_NAME,
     RESTORED_NAME,
     Store,
+    check_nothing_left,
     copy_database,
     open_stored,
 )
 from index.errors import GalleryUnavailable, InvalidInput, SnapshotInvalid
-from index.files import copy_file, make_folder, sha256_of, size_of, sync_folder, sync_folders, write_file
+from index.files import copy_file, make_folder, sha256_of, sync_folder, sync_folders, write_file
 from index.images import DRAFTS_NAME, FOLDER_NAME, image_path, image_paths, remove_drafts
 from index.records import ANY
 
@@ -155,7 +156,8 @@ def restore_snapshot(snapshot: Path, folder: Path, images: Path) -> Manifest:
     Raises:
         SnapshotInvalid: The snapshot is incomplete or damaged; nothing is written.
         InvalidInput: There is a gallery or an image file where one shall be put; nothing is written.
-        GalleryUnavailable: Another process writes there, or the disk refuses; what was written is gone.
+        GalleryUnavailable: Another process writes there, a gallery that was moved away left changes there,
+            or the disk refuses; what was written is gone.
     """
     manifest, sums = check_snapshot(snapshot)
     with _explained(f"the snapshot {snapshot} cannot be restored to {folder}"):
@@ -239,18 +241,13 @@ def _faults(snapshot: Path, sums: Mapping[str, str]) -> Iterator[str]:
 
 
 def _check_no_gallery(folder: Path) -> None:
-    """Refuse to restore over a gallery, or beside what SQLite would take for changes of what is restored."""
+    """Refuse to restore over a gallery, or beside what another one left."""
     if (folder / FILE_NAME).exists():
         raise InvalidInput(
             f"a snapshot is restored where no gallery is, and {folder} holds one; name another folder, or "
             "move that gallery away"
         )
-    left = folder / f"{FILE_NAME}-wal"
-    if size_of(left):
-        raise InvalidInput(
-            f"{left} holds changes of a gallery that is not here any more, and SQLite would put them into "
-            "what is restored; move it to where that gallery is"
-        )
+    check_nothing_left(folder)
 
 
 def _there_before(snapshot: Path, sums: Mapping[str, str], images: Path) -> set[Path]:

@@ -22,7 +22,7 @@ from index.embedded.locks import ProcessLock
 from index.embedded.readers import Readers
 from index.embedded.still import connect_still, is_still
 from index.errors import GalleryUnavailable, InvalidInput
-from index.files import PRIVATE, make_folder
+from index.files import PRIVATE, make_folder, size_of
 from index.gallery import check_spec
 from index.records import ANY, CameraSummary, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality
@@ -114,6 +114,7 @@ class Store:
                 held.callback(ProcessLock(folder / LOCK_NAME).release)
                 if (folder / RESTORED_NAME).exists() and not self._path.exists():
                     raise _no_gallery(folder)
+                check_nothing_left(folder)
                 _begin(self._path, spec)
             stored = read_spec(folder)
             if stored is None:
@@ -455,6 +456,22 @@ def open_stored(folder: Path, *, read_only: bool) -> Store:
     if spec is None:
         raise _no_gallery(folder)
     return Store(folder, spec, read_only=read_only)
+
+
+def check_nothing_left(folder: Path) -> None:
+    """Refuse to begin a gallery beside the write-ahead file of one that was moved away without it.
+
+    SQLite would remove it, or put what it holds into the file that comes beside it.
+
+    Raises:
+        GalleryUnavailable: There is such a file.
+    """
+    left = folder / f"{FILE_NAME}-wal"
+    if not (folder / FILE_NAME).exists() and size_of(left):
+        raise GalleryUnavailable(
+            f"{left} holds changes of a gallery whose {FILE_NAME} is not here any more; move it to where "
+            "that file is, or remove it if they are not wanted"
+        )
 
 
 def write_rules(folder: Path, rules: Mapping[str | None, int | None]) -> None:

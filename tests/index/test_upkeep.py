@@ -456,14 +456,21 @@ def test_changes_of_another_gallery_do_not_come_into_a_restored_one(site: Path, 
         process.wait()
     wal = site / "gallery.sqlite3-wal"
     assert wal.stat().st_size
-    (site / "gallery.sqlite3").rename(tmp_path / "moved.sqlite3")
-    with pytest.raises(InvalidInput, match="holds changes of a gallery that is not here any more"):
-        restore_snapshot(tmp_path / "snapshot", site, site / "images")
-    assert wal.stat().st_size
-    wal.unlink()
-    shutil.rmtree(site / "images")
+    (moved := tmp_path / "moved").mkdir()
+    (site / "gallery.sqlite3").rename(moved / "gallery.sqlite3")
+    for attempt in (
+        lambda: restore_snapshot(tmp_path / "snapshot", site, site / "images"),
+        lambda: opened(site),
+    ):
+        with pytest.raises(
+            GalleryUnavailable, match=r"holds changes of a gallery whose gallery\.sqlite3 is not"
+        ):
+            attempt()
+    wal.rename(moved / wal.name)
+    (site / "images").rename(moved / "images")
     restore_snapshot(tmp_path / "snapshot", site, site / "images")
     assert len(content(site)) == COUNT
+    assert len(content(moved)) > COUNT, "what was acknowledged is still where it was"
 
 
 def test_a_snapshot_needs_an_empty_folder(site: Path, tmp_path: Path) -> None:
