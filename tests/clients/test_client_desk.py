@@ -49,6 +49,9 @@ def test_a_watchlist_from_its_making_to_its_end(run: Run, client: PecaClient, co
     code, out, _ = run("watchlists", "hits", watchlist_id, "--limit", 2)
     assert [line.split()[0] for line in out.splitlines()[2:]] == [str(hit["event_id"]) for hit in hits[:2]]
 
+    newest = json.loads(run("watchlists", "hits", "--limit", 3, "--json")[1])
+    assert newest == hits, "of all watchlists"
+
     oldest = hits[-1]["event_id"]
     code, out, _ = run("watchlists", "events", "--after", oldest, "--count", 1)
     assert (code, out.split()[0]) == (0, str(oldest + 1))

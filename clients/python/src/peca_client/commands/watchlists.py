@@ -88,11 +88,12 @@ def _add_hits(watchlists: Any) -> None:
     parser = add_command(
         watchlists,
         "hits",
-        "list the hits of a watchlist, newest first",
-        "  peca-client watchlists hits 0b8e4b9c-5a0f-4f3f-9d58-0b1f4f5a9a37 --limit 20",
+        "list the hits of a watchlist, or of all that the key may see, newest first",
+        "  peca-client watchlists hits --limit 20\n"
+        "  peca-client watchlists hits 0b8e4b9c-5a0f-4f3f-9d58-0b1f4f5a9a37 --dead",
         hits,
     )
-    parser.add_argument("watchlist", metavar="ID", help="the watchlist's id")
+    parser.add_argument("watchlist", nargs="?", metavar="ID", help="only of the watchlist of this id")
     parser.add_argument("--limit", type=count, default=100, metavar="N", help="most hits [100]")
     parser.add_argument("--dead", action="store_true", help="only those whose webhook was given up")
 
@@ -183,17 +184,22 @@ def add(options: argparse.Namespace) -> int:
 
 
 def hits(options: argparse.Namespace) -> int:
-    """List what passed the threshold of a watchlist."""
+    """List what passed the threshold of a watchlist, or of all of them."""
     with open_client(options) as client:
         page = min(options.limit, _LARGEST_PAGE)
         webhook = "dead" if options.dead else None
-        listed = each(client.watchlist_hits, options.watchlist, limit=page, webhook=webhook)
+        if options.watchlist is None:
+            listed = each(client.hits, limit=page, webhook=webhook)
+        else:
+            listed = each(client.watchlist_hits, options.watchlist, limit=page, webhook=webhook)
         found: list[WatchHit] = list(islice(listed, options.limit))
     if options.json:
         print_json(found)
     else:
-        rows = [(hit.event_id, hit.score, hit.image_id, hit.camera_id, hit.captured_at) for hit in found]
-        print_table(("event", "score", "image", "camera", "captured"), rows)
+        rows = [
+            (hit.event_id, hit.score, hit.image_id, hit.camera_id, hit.captured_at, hit.name) for hit in found
+        ]
+        print_table(("event", "score", "image", "camera", "captured", "watchlist"), rows)
     return Exit.DONE
 
 
