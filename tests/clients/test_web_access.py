@@ -89,6 +89,16 @@ def test_axe_finds_nothing_in_what_chinese_operators_see_most(window: Window, si
         axe.check("times")
         desk.search(site.picture())
         axe.check("results")
+        made = site.watch_for_all("Xu")
+        site.ingest(site.picture("infrared"), image_id="xu")
         desk.go("watch")
-        axe.check("watch")
+        page.keyboard.press("ArrowRight")
+        with page.expect_response("**/verdicts"):
+            page.keyboard.press("r")
+        axe.check("hits")
+        page.click(".hit .card-open")
+        page.wait_for_selector("dialog .judged")
+        axe.check("hit")
+    site.call("DELETE", f"/watchlists/{made}")
+    site.call("DELETE", "/images/xu")
     assert axe.found == {}

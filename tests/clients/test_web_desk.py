@@ -29,18 +29,6 @@ def revoke(site: WebSite, name: str) -> None:
     site.call("DELETE", f"/keys/{key['key_id']}")
 
 
-def watch_for_all(site: WebSite, name: str) -> str:
-    """A watchlist that everything is a hit of; its id."""
-    picture = site.picture().read_bytes()
-    made = site.call(
-        "POST",
-        "/watchlists",
-        files=[("image", ("a.jpg", picture))],
-        data={"name": name, "threshold": "0", "query_modality": "visible"},
-    )
-    return str(made["watchlist_id"])
-
-
 def test_a_watch_whose_session_ended_says_so(window: Window, site: WebSite) -> None:
     with window() as desk:
         desk.sign_in(site.new_key("Nora"))
@@ -243,7 +231,7 @@ def test_a_watchlist_is_made_once_with_the_threshold_that_was_chosen(window: Win
 
 
 def test_hits_that_came_overnight_are_shown(window: Window, site: WebSite) -> None:
-    made = watch_for_all(site, "Rosa")
+    made = site.watch_for_all("Rosa")
     site.ingest(site.picture("infrared"), image_id="overnight")
     try:
         with window() as desk:
@@ -258,7 +246,7 @@ def test_hits_that_came_overnight_are_shown(window: Window, site: WebSite) -> No
 
 
 def test_hits_are_judged_by_one_key(window: Window, site: WebSite) -> None:
-    made = watch_for_all(site, "Theo")
+    made = site.watch_for_all("Theo")
     for at in range(2):
         site.ingest(site.picture("infrared", at), image_id=f"theo-{at}")
     try:
@@ -293,7 +281,7 @@ def test_hits_are_judged_by_one_key(window: Window, site: WebSite) -> None:
 
 
 def test_a_verdict_on_a_hit_that_was_not_recorded_is_said(window: Window, site: WebSite) -> None:
-    made = watch_for_all(site, "Uma")
+    made = site.watch_for_all("Uma")
     site.ingest(site.picture("infrared"), image_id="uma")
     try:
         with window() as desk:

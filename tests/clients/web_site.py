@@ -77,6 +77,12 @@ class WebSite:
         files = [("images", ("a.jpg", picture.read_bytes()))]
         self.call("POST", "/images", files=files, data={"metadata": json.dumps(metadata)})
 
+    def watch_for_all(self, name: str) -> str:
+        """A watchlist that everything is a hit of; its id."""
+        said = {"name": name, "threshold": "0", "query_modality": "visible"}
+        files = [("image", ("a.jpg", self.picture().read_bytes()))]
+        return str(self.call("POST", "/watchlists", files=files, data=said)["watchlist_id"])
+
     def new_key(self, name: str, **said: object) -> str:
         """A key made for this test."""
         made: str = self.call("POST", "/keys", json={"name": name, "role": "operator", **said})["key"]

@@ -23,12 +23,11 @@ export function look(image, sought, judged) {
     fact(t("gallery.person"), image.person_id),
     fact(t("image.source"), image.source),
     fact(t("image.id"), image.image_id),
-    judged,
   );
   const beside = sought && el("figure", {}, thumbnail(sought, t("query.nth", { n: 1 })), el("figcaption", {}, t("query")));
   const shown = el("figure", {}, enlarged(image, t("image.title")), beside && el("figcaption", {}, t("watch.hit")));
   const go = button(t("search.from"), "search", () => searchFrom(image, box), { class: "primary" });
-  const box = dialog(sought ? image.name : t("image.title"), el("div", { class: sought ? "look two" : "look" }, beside, shown, facts), el("footer", {}, may("search") && go));
+  const box = dialog(sought ? image.name : t("image.title"), el("div", { class: sought ? "look two" : "look" }, beside, shown, el("div", { class: "known" }, facts, judged)), el("footer", {}, may("search") && go));
   if (sought) box.classList.add("wide");
   return box;
 }
