@@ -43,7 +43,8 @@ CREATE TABLE IF NOT EXISTS hits (
     camera_id TEXT NOT NULL, captured_at TEXT NOT NULL, modality TEXT NOT NULL, score REAL NOT NULL,
     delivery TEXT, attempts INTEGER NOT NULL DEFAULT 0, next_at REAL NOT NULL DEFAULT 0, error TEXT
 ) STRICT;
-CREATE INDEX IF NOT EXISTS hits_by_watchlist ON hits (watchlist_id, event_id);
+DROP INDEX IF EXISTS hits_by_watchlist;
+CREATE INDEX IF NOT EXISTS hits_with_state ON hits (watchlist_id, event_id, delivery);
 CREATE INDEX IF NOT EXISTS hits_to_deliver ON hits (next_at) WHERE delivery = 'pending';
 CREATE TABLE IF NOT EXISTS verdicts (
     position INTEGER PRIMARY KEY AUTOINCREMENT, watchlist_id TEXT NOT NULL, event_id INTEGER NOT NULL,
@@ -248,18 +249,29 @@ class WatchStore:
         Args:
             watchlist_ids: Of which; ``None`` for all.
         """
-        counts: dict[str, dict[str, int]] = {}
         only = "" if watchlist_ids is None else "WHERE watchlist_id IN (SELECT value FROM json_each(?))"
-        for watchlist_id, delivery, count in self._read(
-            f"SELECT watchlist_id, coalesce(delivery, 'none'), count(*) FROM hits {only} GROUP BY 1, 2",  # noqa: S608
+        # In one pass over an index, by columns: to group by the state too would sort every hit.
+        states = "".join(f", count(*) FILTER (WHERE delivery = '{state}')" for state in Delivery)
+        rows = self._read(
+            f"SELECT watchlist_id, count(*) - count(delivery){states} FROM hits {only} GROUP BY 1",  # noqa: S608
             *([] if watchlist_ids is None else [json.dumps(watchlist_ids)]),
-        ):
-            counts.setdefault(watchlist_id, {})[delivery] = count
-        return counts
+        )
+        return {
+            watchlist_id: {
+                state: count for state, count in zip(("none", *Delivery), counts, strict=True) if count
+            }
+            for watchlist_id, *counts in rows
+        }
 
     def due(self, now: float, limit: int) -> list[tuple[WatchHit, str]]:
         """Hits whose webhook is to be called by ``now`` (epoch, s), oldest first, with the secret."""
-        hits = self._hits("delivery = 'pending' AND next_at <= ? ORDER BY event_id LIMIT ?", now, limit)
+        hits = self._hits(
+            # By that index: the planner would go through all hits, which are in the order wanted.
+            "event_id IN (SELECT event_id FROM hits INDEXED BY hits_to_deliver"
+            " WHERE delivery = 'pending' AND next_at <= ?) ORDER BY event_id LIMIT ?",
+            now,
+            limit,
+        )
         secrets = dict(self._read("SELECT watchlist_id, secret FROM watchlists WHERE secret IS NOT NULL"))
         return [(hit, secrets.get(hit.match.watchlist_id, "")) for hit in hits]
 

@@ -340,6 +340,23 @@ def test_hits_are_counted_across_a_restart(start: Callable[..., Site], as_holder
     until(lambda: root.http.get(f"/watchlists/{loose}").json()["ended_for"] == "hits")
 
 
+def test_what_goes_on_beside_ingest_reads_no_more_hits_than_it_needs(site: Site) -> None:
+    store = site.app.state.parts.hits._store
+    watchlist_id = made(watch(site, 1, threshold=-1))
+    site.people(3)
+    asked = []
+    store._database.set_trace_callback(asked.append)
+    store.due(time.time(), 100)
+    store.hit_counts([watchlist_id])
+    store._database.set_trace_callback(None)
+    plans = [
+        [row[-1] for row in store._read(f"EXPLAIN QUERY PLAN {one}")] for one in asked if "FROM hits" in one
+    ]
+    assert any("hits_to_deliver" in step for step in plans[0]), plans
+    assert any("COVERING INDEX hits_with_state" in step for step in plans[1]), plans
+    assert not any(step.startswith("SCAN hits") for plan in plans for step in plan), plans
+
+
 def test_those_that_have_ended_cost_nothing_however_many_there_are(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
