@@ -15,7 +15,7 @@ from index.embedded.segments import Coded, Flat
 
 _RELEARN = 4
 _LEARNT = 1 << 19
-_CHANGED = 5
+_CHANGED = 3
 _THIN = 4
 _BATCH = 2048
 
