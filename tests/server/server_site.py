@@ -88,6 +88,20 @@ def served(app: FastAPI) -> Iterator[str]:
         thread.join()
 
 
+def watch(site: Site, **fields: object) -> str:
+    """Watch for the person of ``picture(1)``; gives the watchlist's id."""
+    form = {"name": "coat", "threshold": 0.999, "query_modality": "visible", **fields}
+    answer = site.http.post("/watchlists", files={"image": ("q.jpg", picture(1))}, data=form)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["watchlist_id"])
+
+
+def sighting(site: Site, name: str, camera_id: str = "cam3") -> None:
+    """Ingest the image that ``watch`` watches for."""
+    answer = site.ingest({name: picture(1)}, [about(name, image_id=name, camera_id=camera_id)])
+    assert answer.status_code == 201, answer.text
+
+
 class Process:
     """A server in a process of its own, over an embedded gallery."""
 

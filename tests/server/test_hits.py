@@ -5,24 +5,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from server_site import Site, about, picture
+from server_site import Site, about, picture, sighting, watch
 
 from server.access import Role
 from server.settings import Settings
 
 AsHolder = Callable[..., Site]
-
-
-def watch(site: Site, **fields: object) -> str:
-    form = {"name": "coat", "threshold": 0.999, "query_modality": "visible", **fields}
-    answer = site.http.post("/watchlists", files={"image": ("q.jpg", picture(1))}, data=form)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["watchlist_id"])
-
-
-def sighting(site: Site, name: str, camera_id: str = "cam3") -> None:
-    answer = site.ingest({name: picture(1)}, [about(name, image_id=name, camera_id=camera_id)])
-    assert answer.status_code == 201, answer.text
 
 
 def judge(site: Site, watchlist_id: str, event_id: object, **given: object) -> httpx.Response:
