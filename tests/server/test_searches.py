@@ -165,7 +165,7 @@ def test_searches_for_one_person_are_exported_together_with_all_verdicts(
     assert sorted(told["images"]) == ["a", "b", "c"]
     assert len({one["file"] for one in told["images"].values()}) == 3
     page = folder.read("report.html").decode()
-    way = page[page.index("Confirmed: where and when") : page.index("Search 1")]
+    way = page.partition("Confirmed: where and when")[2].partition("Search 1")[0]
     # In the order of time; a verdict that another search was given on the same image stands beside.
     assert way.index("2026-03-01 23:00:00") < way.index("2026-03-02 01:00:00")
     assert way.index("confirmed by Ada") < way.index("unsure by Ada")
