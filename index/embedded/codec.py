@@ -34,7 +34,7 @@ _NEAREST = 10
 _QUANTILES = 1024
 _HIGHEST = 127
 _HEADROOM = 1.1
-_SURE = 2.0
+_SURE = 1.6
 
 
 @dataclass(frozen=True, slots=True)
