@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 from gallery import TARGET, WARM, machine, recall
 from numpy.typing import NDArray
+from rivals import imported
 from site_of_people import FILTERS, K, Site, answers, passing
 
 from index.embedded import ann
 from index.embedded.columns import RowFilter
 from index.embedded.growing import GrowingIndex
-from index.embedded.library import faiss
 from index.embedded.segments import selector
 from index.records import ImageRecord
 
 FILTER = "10 %"
+faiss = imported("faiss")
 Search = Callable[[NDArray[np.float32], bool, int], list[int]]
 """From a (1, D) query, whether to filter, and an effort, to the numbers of what was found."""
 

@@ -152,7 +152,7 @@ class Hnswlib(_Library):
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)
-        self._index = _imported("hnswlib").Index("ip", dim)
+        self._index = imported("hnswlib").Index("ip", dim)
         self._index.init_index(4096, M=M // 2, ef_construction=EF_BUILD)
 
     def take(self, rows: NDArray[np.float32]) -> None:
@@ -178,7 +178,7 @@ class Usearch(_Library):
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)
-        index = _imported("usearch.index").Index
+        index = imported("usearch.index").Index
         self._index = index(ndim=dim, metric="ip", dtype="f32", connectivity=M // 2, expansion_add=EF_BUILD)
 
     def take(self, rows: NDArray[np.float32]) -> None:
@@ -201,7 +201,7 @@ class FaissHnsw(_Library):
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)
-        self._faiss = _imported("faiss")
+        self._faiss = imported("faiss")
         self._index = self._faiss.IndexHNSWFlat(dim, M // 2, self._faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = EF_BUILD
 
@@ -228,8 +228,8 @@ class LanceDb(Engine):
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)
-        self._arrow = _imported("pyarrow")
-        self._database = _imported("lancedb").connect(folder)
+        self._arrow = imported("pyarrow")
+        self._database = imported("lancedb").connect(folder)
         self._table: Any = None
 
     def add(self, records: list[ImageRecord], rows: NDArray[np.float32]) -> None:
@@ -281,7 +281,7 @@ class Milvus(Engine):
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)
-        self._milvus = _imported("pymilvus")
+        self._milvus = imported("pymilvus")
         self._client = self._milvus.MilvusClient(uri=self._address())
         self._name = f"bench_{os.getpid()}"
         kind = self._milvus.DataType
@@ -350,7 +350,7 @@ class MilvusLite(Milvus):
     """milvus-lite: Milvus's interface over a local file."""
 
     def _address(self) -> str:
-        _imported("milvus_lite")
+        imported("milvus_lite")
         return str(self.folder / "lite.db")
 
 
@@ -379,7 +379,12 @@ def _condition(where: Where, form: str, quote: str, comma: str) -> str:
     return f"camera {form.format(names)}"
 
 
-def _imported(name: str) -> Any:
+def imported(name: str) -> Any:
+    """A package that only benchmarks need, or the one in use here.
+
+    Raises:
+        Missing: It is not installed.
+    """
     try:
         return import_module(name)
     except ImportError as error:

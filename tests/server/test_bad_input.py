@@ -245,16 +245,14 @@ def test_text_is_read_up_to_a_megabyte(site: Site) -> None:
 def test_a_full_folder_for_temporary_files_is_not_the_clients_fault(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    buffer = io.BytesIO()
-    noise = np.random.default_rng(1).integers(0, 255, (700, 700, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(buffer, "PNG", compress_level=0)
+    large = picture(1, "BMP", (700, 700))
     with monkeypatch.context() as patched:
         patched.setattr("tempfile.tempdir", str(tmp_path / "none"))
-        for answer in (site.search(buffer.getvalue()), site.ingest({"n": buffer.getvalue()})):
+        for answer in (site.search(large), site.ingest({"n": large})):
             assert (answer.status_code, answer.json()["type"]) == (
                 503,
                 "urn:peca:problem:storage-unavailable",
             )
             assert answer.headers["retry-after"].isdigit()
             assert str(tmp_path) not in answer.text
-    assert site.ingest({"n": buffer.getvalue()}).status_code == 201
+    assert site.ingest({"n": large}).status_code == 201
