@@ -41,6 +41,9 @@ def check_text(text: str, name: str) -> None:
         raise InvalidInput(f"{name} must be text that UTF-8 can carry, got {text!r}") from None
 
 
+_TEXTS = ("image_id", "camera_id", "person_id", "track_id", "source")
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of one person by one camera, as a gallery knows it.
@@ -71,10 +74,12 @@ class ImageRecord:
         # A search makes twenty of these, so nothing is set again that is as it should be.
         if not self.image_id or not self.camera_id:
             raise InvalidInput(f"{'camera_id' if self.image_id else 'image_id'} must not be empty")
-        for name in ("image_id", "camera_id", "person_id", "track_id", "source"):
-            text = getattr(self, name)
-            if text is not None:
-                check_text(text, name)
+        texts = (self.image_id, self.camera_id, self.person_id, self.track_id, self.source)
+        joined = "".join([text for text in texts if text is not None])
+        if "\0" in joined or not joined.isascii():
+            for name, text in zip(_TEXTS, texts, strict=True):
+                if text is not None:
+                    check_text(text, name)
         if type(self.modality) is not Modality:
             try:
                 object.__setattr__(self, "modality", Modality(self.modality))
