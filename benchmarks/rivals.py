@@ -338,7 +338,7 @@ class Milvus(Engine):
             filter=condition,
             search_params={"metric_type": "IP", "params": {"ef": max(effort, k)}},
         )
-        return [int(hit["number"]) for hit in found]
+        return [int(hit.id) for hit in found]  # of a server it is called `id`, of milvus-lite by its field
 
     def close(self) -> None:
         """See ``Engine``."""
