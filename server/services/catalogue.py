@@ -228,12 +228,12 @@ class Catalogue:
         return self._gallery.cameras(holder.narrowed(where))
 
     def check_readable(self) -> None:
-        """Read something of the gallery.
+        """Read something of the gallery: one place, since whoever probes the server needs no key.
 
         Raises:
             GalleryUnavailable: It cannot be read now.
         """
-        self._gallery.count()
+        self._gallery.get("any")
 
     def _check_cameras(self, where: Where, holder: Holder) -> None:
         named = {*(where.camera_ids or ()), *(where.exclude_camera_ids or ())}

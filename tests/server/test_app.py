@@ -69,6 +69,15 @@ def test_not_ready_without_its_gallery(settings: Settings) -> None:
         assert httpx.get(f"{address}/healthz").status_code == 200
 
 
+def test_a_probe_does_not_count_the_gallery(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = GreyPixelEncoder()
+    gallery = open_gallery("memory:", encoder.spec)
+    with served(create_app(settings, encoder=encoder, gallery=gallery)) as address:
+        # Of a million images that takes long, and anybody may ask again and again.
+        monkeypatch.setattr(gallery, "count", lambda *_: pytest.fail("it was counted"))
+        assert httpx.get(f"{address}/readyz").status_code == 200
+
+
 def test_the_document_is_served(site: Site) -> None:
     assert site.http.get("/openapi.json").json() == site.app.openapi()
 
