@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ class Limits:
 
     flat: int = 1 << 22
     seal: int = 1 << 21
-    segment: int = 1 << 17
+    segment: int = 1 << 18
     exact: int = 1 << 22
 
 
@@ -145,25 +144,32 @@ def search(
     Raises:
         ImageGone: ``fetch`` lacks an image that ``view`` holds.
     """
-    spread = _POOL.map if view.coded else map  # one flat segment is not worth another thread's turn
-    parts = list(spread(lambda segment: _part(segment, among), view.segments))
-    parts = [part for part in parts if part.count]
+    one_thread()
+    parts = [part for part in (_part(segment, among) for segment in view.segments) if part.count]
     available = sum(part.count for part in parts)
     if not available:
         return [[] for _ in queries]
-    find = _likely if plan(available, queries.shape[1], exact, limits) is Plan.COMPRESSED else _certain
+    dim = queries.shape[1]
+    find = _likely if plan(available, dim, exact, limits) is Plan.COMPRESSED else _certain
 
     def answer(query: NDArray[np.float32], each: Callable[..., Iterable[Candidates]]) -> Ranked:
-        return _ranked(view.flat, query, k, find(parts, query, min(k, available), each), fetch)
+        def score(positions: NDArray[np.int64]) -> NDArray[np.float32]:
+            return _cosines(view.flat, query, positions, fetch)
 
-    if len(queries) == 1:
-        return [answer(queries[0], spread)]
-    return list(_POOL.map(lambda query: answer(query, map), queries))
+        return find(parts, query, min(k, available), each, score)
+
+    if len(queries) == 1:  # what is compared one by one is not worth another thread's turn
+        return [answer(queries[0], map if available * dim <= limits.exact else _together)]
+    return _together(lambda query: answer(query, map), queries)
 
 
 def _part(segment: Segment, among: RowFilter | None) -> _Part:
-    allowed = segment.alive if among is None else segment.alive & among.mask(segment.columns)
+    allowed = segment.alive if among is None else segment.alive & among.mask(segment.fields)
     return _Part(segment, allowed, int(np.count_nonzero(allowed)))
+
+
+_Score = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""From (n,) ascending positions, n at least 1, to the cosines of their durable vectors."""
 
 
 def _certain(
@@ -171,10 +177,21 @@ def _certain(
     query: NDArray[np.float32],
     k: int,
     each: Callable[..., Iterable[Candidates]],
-) -> NDArray[np.int64]:
-    """Ascending positions among which the ``k`` best surely are."""
-    found = list(each(lambda part: _all_of(part, query, k), parts))
-    return np.sort(contenders(Candidates(*_joined(found)), k).positions)
+    score: _Score,
+) -> Ranked:
+    """The ``k`` best, surely."""
+    found = contenders(Candidates(*_joined(list(each(lambda part: _all_of(part, query, k), parts)))), k)
+    first = best(found.scores, k)
+    positions = np.sort(found.positions[first])
+    scores = score(positions)
+    # What these come to tells more than their estimates did.
+    open_ones = found.scores + found.errors >= scores.min()
+    open_ones[first] = False
+    if open_ones.any():
+        others = np.sort(found.positions[open_ones])
+        positions = np.concatenate([positions, others])
+        scores = np.concatenate([scores, score(others)])
+    return _ranked(positions, scores, k)
 
 
 def _likely(
@@ -182,13 +199,14 @@ def _likely(
     query: NDArray[np.float32],
     k: int,
     each: Callable[..., Iterable[Candidates]],
-) -> NDArray[np.int64]:
-    """Ascending positions among which the ``k`` best very likely are."""
+    score: _Score,
+) -> Ranked:
+    """The ``k`` best, very likely."""
     found = list(each(lambda part: _first_look(part, query, k), parts))
     for _ in range(_DEEPER):
         _, scores, _ = _joined(found)
         if len(scores) < k:
-            return _certain(parts, query, k, each)
+            return _certain(parts, query, k, each, score)
         bar = float(np.partition(scores, len(scores) - k)[-k])
         open_ones = [n for n in range(len(parts)) if found[n].unseen > bar]
         looks = list(each(lambda n: _deeper_look(parts[n], query, k, bar, found[n]), open_ones))  # noqa: B023
@@ -198,7 +216,8 @@ def _likely(
     chosen = best(scores, k + _spare(k))
     # What an error comes to, as a rule: it has no direction, and its bound is for the worst.
     unsure = _USUAL * float(errors.max()) / len(query) ** 0.5
-    return np.sort(positions[chosen[scores[chosen] >= scores[chosen[k - 1]] - unsure]])
+    among = np.sort(positions[chosen[scores[chosen] >= scores[chosen[k - 1]] - unsure]])
+    return _ranked(among, score(among), k)
 
 
 def _first_look(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:
@@ -258,13 +277,18 @@ def _joined(
     )
 
 
-def _ranked(
-    flat: Flat, query: NDArray[np.float32], k: int, positions: NDArray[np.int64], fetch: Fetch
-) -> Ranked:
-    """The ``k`` best of the images at these ascending positions, by their durable vectors."""
-    scores = np.concatenate([cosine(query, rows) for rows in _durable(flat, positions, fetch)])
-    chosen = best(scores, k)
+def _ranked(positions: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Ranked:
+    """The ``k`` best of (n,) positions by their cosines."""
+    order = np.argsort(positions)
+    chosen = order[best(scores[order], k)]
     return list(zip(positions[chosen].tolist(), scores[chosen].tolist(), strict=True))
+
+
+def _cosines(
+    flat: Flat, query: NDArray[np.float32], positions: NDArray[np.int64], fetch: Fetch
+) -> NDArray[np.float32]:
+    """The cosines (n,) of the durable vectors at (n,) ascending positions."""
+    return np.concatenate([cosine(query, rows) for rows in _durable(flat, positions, fetch)])
 
 
 def _durable(flat: Flat, positions: NDArray[np.int64], fetch: Fetch) -> Iterator[NDArray[np.float32]]:
@@ -283,26 +307,29 @@ def _durable(flat: Flat, positions: NDArray[np.int64], fetch: Fetch) -> Iterator
 _AT_ONCE = 4096
 
 
-def one_thread(*_: Any) -> None:
+def one_thread() -> None:
     """Keep FAISS from starting threads of its own in this thread."""
     faiss.omp_set_num_threads(1)
 
 
-def _alone(processors: SimpleQueue[int]) -> None:
-    """Give this thread a processor of its own: a scheduler often wakes two for a few ms on one."""
-    one_thread()
-    processor = processors.get()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {processor})
+_PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_HELPERS = ThreadPoolExecutor(_PROCESSORS, "peca-search", initializer=one_thread)
 
 
-def _one_for_each_processor() -> ThreadPoolExecutor:
-    processors: SimpleQueue[int] = SimpleQueue()
-    # Only Linux says which processors a process may use, and lets it choose.
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    for processor in allowed:
-        processors.put(processor)
-    return ThreadPoolExecutor(len(allowed), "peca-search", initializer=_alone, initargs=(processors,))
+def _together(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """``map`` by this thread, and by helpers as they are free: where many search, each does its own work."""
+    given = list(items)
+    left, done = enumerate(given), [None] * len(given)
 
+    def take() -> None:
+        for number, item in left:  # which gives each to one thread alone
+            done[number] = work(item)
 
-_POOL = _one_for_each_processor()
+    helpers = [_HELPERS.submit(take) for _ in range(min(_PROCESSORS, len(given)) - 1)]
+    try:
+        take()
+    finally:
+        begun = [helper for helper in helpers if not helper.cancel()]
+        for helper in begun:
+            helper.result()
+    return done

@@ -1,6 +1,7 @@
 """What a filter asks of images, held in memory as numbers, so that a filter reads no disk."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ COLUMNS = np.dtype(
 """A row for each image; ``captured_at`` in microseconds since 1970, names by their number in ``Names``."""
 
 _NUMBERS = {str(modality): number for number, modality in enumerate(Modality)}
+_NAMED = ("camera", "person")
 _NONE = -1
 
 Columns = NDArray[np.void]
@@ -75,6 +77,30 @@ class Vocabulary:
         return np.array(rows, COLUMNS)
 
 
+class Fields:
+    """The fields of columns that do not change, each in one piece once it was asked for.
+
+    A filter reads them several times as fast as from rows of all fields, and numbers of names as NumPy looks
+    them up.
+
+    Args:
+        columns: (n,) of ``COLUMNS``.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._whole: dict[str, NDArray[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._whole:
+            field = self._columns[name]
+            self._whole[name] = field.astype(np.intp if name in _NAMED else field.dtype)
+        return self._whole[name]
+
+
 class RowFilter:
     """``Where`` over the columns of a view that was taken before.
 
@@ -100,7 +126,7 @@ class RowFilter:
         self._people = _asked(vocabulary.people, where.person_ids)
         self._after, self._before, self._among = after, before, among
 
-    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+    def mask(self, columns: Columns | Fields) -> NDArray[np.bool_]:
         """(n,) which rows pass."""
         passing = np.ones(len(columns), bool)
         if self._among is not None:

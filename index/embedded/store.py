@@ -78,6 +78,8 @@ _CACHED_CALL_S = 1e-3
 _WAITS_S = 1.0
 _DISK = ThreadPoolExecutor(_READERS, "peca-disk")
 _WAL_LIMIT_BYTES = 64 << 20
+_CACHE_KB = 16 << 10
+"""Of each reader: the upper levels of a million images' tables fit, and are not read again and again."""
 _VECTOR_TYPE = np.dtype("<f4")
 
 Stored = tuple[ImageRecord, NDArray[np.float32]]
@@ -572,6 +574,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         # What is removed is written over with zeros, since it is a person's.
         connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         undo.pop_all()
     return connection

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 from milvus_process import ADDRESS_VARIABLE, MilvusProcess, missing
 
+from index.embedded import segments
+
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
@@ -28,3 +30,9 @@ def milvus_url(request: pytest.FixtureRequest) -> str:
         return f"milvus:{given}"
     server: MilvusProcess = request.getfixturevalue("milvus_server")
     return server.url
+
+
+@pytest.fixture(autouse=True)
+def small_segments_are_searched_as_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of these tests are of some hundred images, which would all be compared one by one."""
+    monkeypatch.setattr(segments, "_ONE_BY_ONE", 256)

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from numpy.typing import NDArray
 
+from index.embedded import ann
 from index.embedded.ann import Limits, Plan, plan, search
 from index.embedded.codec import Codec
 from index.embedded.columns import COLUMNS, Described, Names
@@ -31,7 +33,7 @@ from index.embedded.engine import EmbeddedGallery
 from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import _Writer, write_index_file
 from index.embedded.library import faiss
-from index.embedded.segments import Coded
+from index.embedded.segments import Candidates, Coded
 from index.errors import DeviceUnfit
 from index.gallery import Device, Gallery, open_gallery
 from index.records import ANY, Hit, ImageRecord, Where
@@ -508,6 +510,38 @@ def test_several_readers_give_what_one_gives_and_read_where_one_had_to_wait(
         readers.clear()
         assert gallery.search(query, 40) == alone
         assert "peca-disk" not in readers
+
+
+def test_an_exact_search_reads_the_best_and_then_only_what_may_be_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, may_be_best = list[int](), list[int]()
+    find = ann.contenders
+
+    def watched(found: Candidates, k: int) -> Candidates:
+        contending = find(found, k)
+        may_be_best.append(len(contending.positions))
+        return contending
+
+    monkeypatch.setattr(ann, "contenders", watched)
+    with closing(filled(tmp_path, 2000)) as gallery:
+        rows = gallery._store.rows
+        monkeypatch.setattr(gallery._store, "rows", lambda sought: read.append(len(sought)) or rows(sought))
+        for query in people(range(9000, 9010))[1]:
+            gallery.search(query[np.newaxis], 20, exact=True)
+    assert 10 * 20 <= sum(read) < sum(may_be_best)
+
+
+def test_a_search_waits_for_no_helper_that_is_at_another(tmp_path: Path) -> None:
+    go = threading.Event()
+    with closing(filled(tmp_path, 2000)) as gallery, ThreadPoolExecutor(1) as asking:
+        for _ in range(64):
+            ann._HELPERS.submit(go.wait, 60)
+        try:
+            query = people(range(9000, 9001))[1]
+            assert len(asking.submit(gallery.search, query, 10).result(20)[0]) == 10
+        finally:
+            go.set()
 
 
 def test_a_device_answers_and_goes_on_answering_as_the_gallery_changes(
