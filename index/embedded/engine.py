@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Lock, RLock, Thread
@@ -264,6 +264,8 @@ class EmbeddedGallery:
     def _build(self) -> None:
         """Code what comes, in a thread of its own, until the gallery is closed."""
         one_thread()
+        with suppress(GalleryUnavailable):  # who reads it next is told
+            self._store.warm()
         pause: float | None = None
         while not self._closed:
             self._work.wait(pause)

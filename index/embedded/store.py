@@ -72,6 +72,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BATCH = 1024
 _READERS = 8
+_PLACES = 1024
 _LEAST_SHARE = 4
 _CACHED_ROW_S = 5e-5
 _CACHED_CALL_S = 1e-3
@@ -140,6 +141,15 @@ class Store:
             reader.execute("BEGIN")
             reader.execute("SELECT encoder FROM gallery").fetchall()  # the moment is that of the first read
         return readers
+
+    def warm(self) -> None:
+        """Have a reader hold the upper levels of the tables, which each search goes through."""
+        ((last,),) = self._read("SELECT max(position) FROM images")
+        places = json.dumps(np.linspace(1, last or 1, _PLACES).astype(int).tolist())
+        for table in ("images", "vectors"):
+            self._read(
+                f"SELECT count(*) FROM {table} WHERE position IN (SELECT value FROM json_each(?))", [places]
+            )
 
     def load(self, after: int = 0) -> Iterator[tuple[list[Described], NDArray[np.float32]]]:
         """What a search needs of each image, in the order of adding, in batches of n images and (n, D) rows.

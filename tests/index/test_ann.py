@@ -1,5 +1,6 @@
 """The planner and the codes behind it: exact where it says so, near enough elsewhere, right at all times."""
 
+import json
 import mmap
 import os
 import re
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import _Writer, write_index_file
 from index.embedded.library import faiss
 from index.embedded.segments import Candidates, Coded
+from index.embedded.store import Store
 from index.errors import DeviceUnfit
 from index.gallery import Device, Gallery, open_gallery
 from index.records import ANY, Hit, ImageRecord, Where
@@ -530,6 +532,32 @@ def test_an_exact_search_reads_the_best_and_then_only_what_may_be_better(
         for query in people(range(9000, 9010))[1]:
             gallery.search(query[np.newaxis], 20, exact=True)
     assert 10 * 20 <= sum(read) < sum(may_be_best)
+
+
+def test_a_start_passes_through_the_tables_before_the_first_search_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, 2000).close()
+    asked, read = list[tuple[str, list[int]]](), Store._read
+
+    def watched(store: Store, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        found = read(store, statement, values)
+        if statement.startswith("SELECT count(*)") and "json_each" in statement:
+            asked.append((statement.split()[3], json.loads(str(values[0]))))
+            assert found == [(1024,)]
+        return found
+
+    monkeypatch.setattr(Store, "_read", watched)
+    with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
+        deadline = time.monotonic() + 20
+        while len(asked) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert gallery.count() == 2000
+    assert [table for table, _ in asked] == ["images", "vectors"]
+    for _, places in asked:
+        assert (places[0], places[-1]) == (1, 2000)
+        assert max(np.diff(places)) <= 2
 
 
 def test_a_search_waits_for_no_helper_that_is_at_another(tmp_path: Path) -> None:
