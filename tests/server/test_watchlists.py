@@ -349,12 +349,12 @@ def test_what_goes_on_beside_ingest_reads_no_more_hits_than_it_needs(site: Site)
     store.due(time.time(), 100)
     store.hit_counts([watchlist_id])
     store._database.set_trace_callback(None)
-    plans = [
-        [row[-1] for row in store._read(f"EXPLAIN QUERY PLAN {one}")] for one in asked if "FROM hits" in one
-    ]
-    assert any("hits_to_deliver" in step for step in plans[0]), plans
-    assert any("COVERING INDEX hits_with_state" in step for step in plans[1]), plans
-    assert not any(step.startswith("SCAN hits") for plan in plans for step in plan), plans
+    # The thread that sends hits may have asked for some meanwhile; nobody may go through all of them.
+    asked_of_hits = [one for one in asked if "FROM hits" in one]
+    steps = [row[-1] for one in asked_of_hits for row in store._read(f"EXPLAIN QUERY PLAN {one}")]
+    assert any("hits_to_deliver" in step for step in steps), steps
+    assert any("COVERING INDEX hits_with_state" in step for step in steps), steps
+    assert not any(step.startswith("SCAN hits") for step in steps), steps
 
 
 def test_those_that_have_ended_cost_nothing_however_many_there_are(
