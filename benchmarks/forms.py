@@ -20,7 +20,7 @@ from site_of_people import FILTERS, K, Site, answers, passing
 from index.embedded import ann
 from index.embedded.columns import RowFilter
 from index.embedded.growing import GrowingIndex
-from index.embedded.segments import selector
+from index.embedded.scan import selector
 from index.records import ImageRecord
 
 FILTER = "10 %"

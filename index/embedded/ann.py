@@ -26,12 +26,13 @@ Ranked = list[tuple[int, float]]
 """Positions and cosines, by cosine descending, then position."""
 
 _SHALLOW = 64
-_FEW = 0.25
+_FEW = 0.1
 _SOME = 0.25
-_DEEPER = 2
 _USUAL = 4.0
 _HALF_SURE = 1.3
 _MOST = 0.08
+_MANY = 0.16
+_FIRST = 16
 _SPARE_SHARE = 4
 
 
@@ -203,8 +204,9 @@ def _likely(
 ) -> Ranked:
     """The ``k`` best, very likely."""
     found = list(each(lambda part: _first_look(part, query, k), parts))
-    for _ in range(_DEEPER):
-        _, scores, _ = _joined(found)
+    open_ones = list(range(len(parts)))
+    while open_ones:
+        positions, scores, errors = _joined(found)
         if len(scores) < k:
             return _certain(parts, query, k, each, score)
         bar = float(np.partition(scores, len(scores) - k)[-k])
@@ -212,7 +214,6 @@ def _likely(
         looks = list(each(lambda n: _deeper_look(parts[n], query, k, bar, found[n]), open_ones))  # noqa: B023
         for n, candidates in zip(open_ones, looks, strict=True):
             found[n] = candidates
-    positions, scores, errors = _joined(found)
     chosen = best(scores, k + _spare(k))
     # What an error comes to, as a rule: it has no direction, and its bound is for the worst.
     unsure = _USUAL * float(errors.max()) / len(query) ** 0.5
@@ -228,28 +229,31 @@ def _first_look(part: _Part, query: NDArray[np.float32], k: int) -> Candidates:
     if (found := segment.by_device(query, k + _spare(k), part.allowed)) is not None:
         return found
     tiers, passing = segment.codec.tiers, part.count / len(part.allowed)
+    if passing > _SOME:
+        return segment.likely(query, k, 0, least, part.narrowed)
     if part.count <= least or passing <= _FEW * tiers[-1].code_bytes / len(query):
         return segment.nearest(query, k + _spare(k), part.allowed)
-    if passing <= _SOME:  # the person's own images may be too few to stand out
-        depth = max(least, int(_MOST * part.count))
-        return segment.likely(query, k + _spare(k), len(tiers) - 1, depth, part.narrowed)
-    return segment.likely(query, k + _spare(k), 0, least, part.narrowed)
+    # The person's own images may be too few to stand out.
+    depth = max(least, int(_MANY * part.count))
+    return segment.likely(query, max(k, depth // _FIRST), len(tiers) - 1, depth, part.narrowed)
 
 
 def _deeper_look(
     part: _Part, query: NDArray[np.float32], k: int, bar: float, before: Candidates
 ) -> Candidates:
-    """As deep as it should take to find what is better than ``bar``; by all scalar codes after that."""
+    """What waits; then as deep as it should take to find what is above ``bar``; then all scalar codes."""
     segment = part.segment
     if isinstance(segment, Flat):
         return _all_of(part, query, k)
+    if len(before.promised) and before.promised[0] > bar:
+        return segment.further(query, k + _spare(k), before, bar)
     last = len(segment.codec.tiers) - 1
     if before.tier == last:
         return segment.nearest(query, k + _spare(k), part.allowed)
     fit = segment.fits[last]
     share = min(_HALF_SURE * fit.share_above(fit.floor(bar)), _MOST)
     depth = max(_least(k), int(share * part.count))
-    return segment.likely(query, k + _spare(k), last, depth, part.narrowed)
+    return segment.likely(query, max(k, depth // _FIRST), last, depth, part.narrowed)
 
 
 def _least(k: int) -> int:

@@ -35,6 +35,7 @@ _QUANTILES = 1024
 _HIGHEST = 127
 _HEADROOM = 1.1
 _SURE = 1.6
+_SURER = 2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class Fit:
     def ceiling(self, estimate: float) -> float:
         """The cosine that an image of this estimate hardly ever lies above."""
         return estimate + _SURE * self.error
+
+    def promised(self, estimates: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The cosines that images of these estimates are as good as never above."""
+        return estimates + np.float32(_SURER * self.error)
 
     def share_above(self, estimate: float) -> float:
         """About which share of these images has a higher estimate."""

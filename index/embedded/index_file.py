@@ -186,7 +186,7 @@ class _Writer:
             self._array(part.columns[part.alive])
             self._codes(part)
             for tier in range(len(part.codec.tiers)):
-                self._array(part.coarse(tier)[part.alive])
+                self._array(part.quick[tier].codes[part.alive])
         self._array(view.flat.columns)
         self._array(view.flat.rows)
         self._file.write(self._digest.digest())

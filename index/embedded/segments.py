@@ -5,8 +5,7 @@ lock, and one that began before a change ends on what was there.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from threading import Lock
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from index.embedded.codec import ZERO, Codec, Fit
 from index.embedded.columns import COLUMNS, Columns, Fields, is_among
 from index.embedded.device import ROUNDING, Accelerator, Held
 from index.embedded.library import faiss
+from index.embedded.scan import Scan, lying_order, selector
 
 SPARE = 32
 """So many candidates more than asked for are scored again by the durable vectors."""
@@ -27,9 +27,7 @@ _MEASURED = 1024
 _STRAYS = 1.2
 _GENEROUS = 1.5
 _AT_ONCE = 64
-_BITS_AT_ONCE = 32
 _NOWHERE = -np.inf
-_UNPACKING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +38,24 @@ class Candidates:
         positions: (n,) of them.
         scores: (n,) float32 estimates of their cosines.
         errors: (n,) how far the estimates may be off, either way.
-        unseen: Hardly any image left out has a higher cosine than this.
+        beyond: Hardly any image that was left out has a higher cosine than this.
         tier: The product code that chose them; ``None`` for the scalar code.
+        waiting: Rows that it chose too, and that are not scored yet.
+        promised: What hardly any of these is above, descending.
     """
 
     positions: NDArray[np.int64]
     scores: NDArray[np.float32]
     errors: NDArray[np.float32]
-    unseen: float = _NOWHERE
+    beyond: float = _NOWHERE
     tier: int | None = None
+    waiting: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    promised: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+
+    @property
+    def unseen(self) -> float:
+        """Hardly any image that is not scored has a higher cosine than this."""
+        return max(self.beyond, float(self.promised[0]) if len(self.promised) else _NOWHERE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +112,7 @@ class Coded:
         codec: What encoded them.
         fine: FAISS's index of the scalar codes.
         error: The longest way from a vector to what its scalar code stands for.
-        quick: FAISS's index of each tier.
+        quick: The codes of each tier.
         fits: How well each tier tells the cosines of these images.
         fields: What a filter reads: the columns.
         held: The same images on a device; ``None`` where the processor has them alone.
@@ -116,7 +123,7 @@ class Coded:
     codec: Codec
     fine: Any
     error: float
-    quick: tuple[Any, ...]
+    quick: tuple[Scan, ...]
     fits: tuple[Fit, ...]
     fields: Fields
     held: Held | None = None
@@ -126,10 +133,11 @@ class Coded:
         cls, columns: Columns, codec: Codec, fine: Any, error: float, coarse: Sequence[NDArray[np.uint8]]
     ) -> Self:
         """The segment of these scalar codes, and of (n, B) codes of each tier."""
-        quick = tuple(_fast_scan(codec, number, codes) for number, codes in enumerate(coarse))
+        pairs, order = list(zip(codec.tiers, coarse, strict=True)), lying_order(columns)
+        quick = tuple(Scan(tier, codes, order) for tier, codes in pairs)
         some = np.linspace(0, len(columns) - 1, min(len(columns), _MEASURED)).astype(int)
         rows = (scalar_codes(fine)[some].astype(np.float32) - ZERO) / np.float32(codec.scale)
-        fits = tuple(tier.fit(rows, codes[some]) for tier, codes in zip(codec.tiers, coarse, strict=True))
+        fits = tuple(tier.fit(rows, codes[some]) for tier, codes in pairs)
         alive = np.ones(len(columns), bool)
         return cls(columns, alive, codec, fine, error, quick, fits, Fields(columns))
 
@@ -167,23 +175,11 @@ class Coded:
             np.compress(part.alive, scalar_codes(part.fine), axis=0, out=written[start : start + count])
             start += count
         coarse = [
-            np.concatenate([part.coarse(tier)[part.alive] for part in parts])
+            np.concatenate([part.quick[tier].codes[part.alive] for part in parts])
             for tier in range(len(first.codec.tiers))
         ]
         columns = np.concatenate([part.columns[part.alive] for part in parts])
         return cls.of(columns, first.codec, fine, max(part.error for part in parts), coarse)
-
-    def coarse(self, tier: int) -> NDArray[np.uint8]:
-        """(n, B) codes of one tier, unpacked from FAISS's index of them."""
-        packed = self.quick[tier]
-        lists = faiss.ArrayInvertedLists(1, packed.code_size)
-        with _UNPACKING:
-            packed.orig_invlists = lists
-            packed.reconstruct_orig_invlists()
-            packed.orig_invlists = None
-        lists.this.own(True)  # the assignment gave it away, and nothing else would free it
-        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(lists.get_codes(0), packed.ntotal * packed.code_size)
-        return codes.reshape(packed.ntotal, packed.code_size).copy()
 
     def on(self, device: Accelerator | None) -> Self:
         """The same, held by ``device`` too, where there is one and it has the room."""
@@ -255,19 +251,42 @@ class Coded:
         return contenders(self._scored(query, rows[passing & (scores >= bar)]), k)
 
     def likely(
-        self, query: NDArray[np.float32], k: int, tier: int, depth: int, allowed: NDArray[np.bool_] | None
+        self,
+        query: NDArray[np.float32],
+        first: int,
+        tier: int,
+        depth: int,
+        allowed: NDArray[np.bool_] | None,
     ) -> Candidates:
-        """The ``k`` best by the scalar codes, of the ``depth`` best by one tier of those ``allowed`` (n,)."""
-        search = faiss.SearchParametersIVF(nprobe=1, sel=None if allowed is None else selector(allowed))
-        estimates, rows = self.quick[tier].search(query[np.newaxis], depth, params=search)
-        found = rows[0][rows[0] >= 0]
-        fit, last = self.fits[tier], float(estimates[0, -1])
-        unseen = fit.ceiling(last / fit.gain) if len(found) == depth else _NOWHERE
-        if len(found) > max(_FEW, k):
+        """The ``depth`` best by one tier of those ``allowed`` (n,), the ``first`` of them scored."""
+        rows, estimates = self.quick[tier].search(query, depth, allowed)
+        fit = self.fits[tier]
+        cosines = estimates / np.float32(fit.gain)
+        return replace(
+            self._scored(query, rows[:first]),
+            beyond=fit.ceiling(float(cosines[-1])) if len(rows) == depth else _NOWHERE,
+            tier=tier,
+            waiting=rows[first:],
+            promised=fit.promised(cosines[first:]),
+        )
+
+    def further(self, query: NDArray[np.float32], k: int, before: Candidates, bar: float) -> Candidates:
+        """``before`` and the ``k`` best by the scalar codes of what waits there and may be above ``bar``."""
+        count = int(np.searchsorted(-before.promised, -bar))
+        rows = before.waiting[:count]
+        if count > max(_FEW, k):
             chosen = np.zeros(len(self.columns), bool)
-            chosen[found] = True
-            found, _, _ = self._nearest(query, k, chosen)
-        return replace(self._scored(query, found), unseen=unseen, tier=tier)
+            chosen[rows] = True
+            rows, _, _ = self._nearest(query, k, chosen)
+        more = self._scored(query, rows)
+        return replace(
+            before,
+            positions=np.concatenate([before.positions, more.positions]),
+            scores=np.concatenate([before.scores, more.scores]),
+            errors=np.concatenate([before.errors, more.errors]),
+            waiting=before.waiting[count:],
+            promised=before.promised[count:],
+        )
 
     def _nearest(
         self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_]
@@ -329,30 +348,3 @@ def scalar_codes(index: Any) -> NDArray[np.uint8]:
         return np.empty((0, index.d), np.uint8)
     codes: NDArray[np.uint8] = faiss.rev_swig_ptr(index.codes.data(), index.ntotal * index.d)
     return codes.reshape(index.ntotal, index.d)
-
-
-def selector(chosen: NDArray[np.bool_]) -> Any:
-    """The rows where ``chosen`` (n,) is true, as FAISS takes them."""
-    return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
-
-
-def _fast_scan(codec: Codec, tier: int, codes: NDArray[np.uint8]) -> Any:
-    """FAISS's fast-scan index of (n, B) codes.
-
-    It is one of a single inverted list, since its plain form takes no selector.
-    """
-    quantiser = codec.tiers[tier].quantiser
-    everywhere = faiss.IndexFlatIP(codec.dim)
-    everywhere.add(np.zeros((1, codec.dim), np.float32))
-    plain = faiss.IndexIVFPQ(
-        everywhere, codec.dim, 1, quantiser.M, quantiser.nbits, faiss.METRIC_INNER_PRODUCT
-    )
-    plain.by_residual = False
-    plain.pq = quantiser
-    plain.is_trained = True
-    numbers = np.arange(len(codes), dtype=np.int64)
-    plain.invlists.add_entries(0, len(codes), faiss.swig_ptr(numbers), faiss.swig_ptr(codes))
-    plain.ntotal = len(codes)
-    packed = faiss.IndexIVFPQFastScan(plain, _BITS_AT_ONCE)
-    packed.referenced_objects = [everywhere]  # FAISS does not keep it
-    return packed

@@ -34,6 +34,7 @@ from index.embedded.engine import EmbeddedGallery
 from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import _Writer, write_index_file
 from index.embedded.library import faiss
+from index.embedded.scan import Scan, lying_order
 from index.embedded.segments import Candidates, Coded
 from index.embedded.store import Store
 from index.errors import DeviceUnfit
@@ -218,17 +219,76 @@ def test_scalar_codes_hide_no_more_than_they_say() -> None:
     assert 0 < np.linalg.norm(rows - restored, axis=1).max() <= error + 1e-6
 
 
+def test_images_of_one_camera_lie_side_by_side_in_the_quick_codes() -> None:
+    """What FAISS passes over under a filter are 32 neighbours at once."""
+    columns = np.zeros(1000, COLUMNS)
+    rng = np.random.default_rng(0)
+    columns["camera"], columns["modality"] = rng.integers(5, size=1000), rng.integers(2, size=1000)
+    order = lying_order(columns)
+    assert sorted(order) == list(range(1000))
+    kinds = columns[["modality", "camera"]][order]
+    assert (kinds[1:] != kinds[:-1]).sum() == 9
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 1.0])
+def test_a_scan_gives_the_highest_estimates_of_those_that_a_filter_lets_through(share: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = l2_normalise(rng.standard_normal((3000, 64)).astype(np.float32))
+    codec = Codec.learn(rows[:1000], 1000, 999)
+    tier = codec.tiers[-1]
+    codes = tier.quantiser.compute_codes(rows)
+    allowed = rng.random(3000) < share
+    found, estimates = Scan(tier, codes, rng.permutation(3000)).search(
+        rows[5], 50, None if share == 1 else allowed
+    )
+    expected = tier.quantiser.decode(codes) @ rows[5]
+    assert len(found) == min(50, int(allowed.sum()))
+    assert allowed[found].all()
+    # FAISS adds estimates in bytes, so that those of the last places may be exchanged.
+    assert np.abs(estimates - expected[found]).max() < 0.05
+    assert expected[found].min() > np.sort(expected[allowed])[-len(found)] - 0.05
+
+
+def test_few_images_are_scored_where_those_sought_stand_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, dim, limits = np.random.default_rng(0), 512, Limits(1 << 20, 1 << 19, segment=2048, exact=0)
+    centres = rng.standard_normal((500, dim))
+    who = rng.integers(500, size=9000)
+    rows = l2_normalise(centres[who] + 0.5 * rng.standard_normal((9000, dim)))
+    index = GrowingIndex(dim, lambda positions: (positions, rows[positions]), limits)
+    index.append([(n, "visible", "cam", 0, None) for n in range(9000)], rows)
+    while index.step():
+        pass
+    scored: list[int] = []
+    scoring = Coded._scored
+
+    def counting(self: Coded, query: NDArray[np.float32], rows: NDArray[np.int64]) -> Candidates:
+        scored.append(len(rows))
+        return scoring(self, query, rows)
+
+    monkeypatch.setattr(Coded, "_scored", counting)
+    ((best, score), *others) = search(
+        index.view, rows[:1], 5, None, exact=False, fetch=index._fetch, limits=limits
+    )[0]
+    assert best == 0
+    assert score > 0.999
+    assert {who[position] for position, _ in others} == {who[0]}
+    segments = len(index.view.coded)
+    assert segments > 3
+    assert sum(scored) < 20 * segments  # of 64 that each of them gave
+
+
 def test_unpacked_product_codes_leave_memory() -> None:
     rows = l2_normalise(np.random.default_rng(0).standard_normal((20_000, 128)).astype(np.float32))
     columns = np.zeros(len(rows), COLUMNS)
     columns["position"] = np.arange(len(rows))
+    columns["camera"] = np.arange(len(rows)) % 7
     codec = Codec.learn(rows[:1000], 1000, 999)
     coded = Coded.encoded(columns, [rows], codec)
     tier = len(codec.tiers) - 1
-    assert (coded.coarse(tier) == codec.tiers[tier].quantiser.compute_codes(rows)).all()
+    assert (coded.quick[tier].codes == codec.tiers[tier].quantiser.compute_codes(rows)).all()
     before = resident_mb()
     for _ in range(100):
-        coded.coarse(tier)
+        _ = coded.quick[tier].codes
     assert resident_mb() - before < 10  # of 48 that were unpacked
 
 
