@@ -19,6 +19,7 @@ from site_of_people import FILTERS, passing
 from index.gallery import Device, Gallery, open_gallery
 from index.records import ANY, ImageRecord, Where
 from index.space import EmbeddingSpec
+from server.heap import give_memory_back
 
 BATCH = 256
 M = 32
@@ -88,6 +89,7 @@ class Peca(Engine):
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)
+        give_memory_back()  # as a server does
         spec, device = EmbeddingSpec(dim, "benchmark"), Device(os.environ.get("PECA_DEVICE", "cpu"))
         self._gallery: Gallery = open_gallery(f"embedded:{folder}", spec, device=device)
 

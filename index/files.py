@@ -7,10 +7,13 @@ import platform
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 PRIVATE = 0o600
 _CHUNK_BYTES = 1 << 20
+_AHEAD_BYTES = 8 << 20
 _MANY = 8
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -79,6 +82,24 @@ def write_files(files: Mapping[Path, bytes], drafts: Path) -> None:
         for draft in waiting.values():
             draft.unlink(missing_ok=True)
         raise
+
+
+def read_ahead(path: Path, ending: Event) -> None:
+    """Have the system read a file into its cache, where that is at most half of the machine's memory.
+
+    It returns once the last part is being read, or ``ending`` is set, and does nothing where the system
+    takes no such hint.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with suppress(OSError), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if 2 * size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+            return
+        for start in range(0, size, _AHEAD_BYTES):
+            if ending.is_set():
+                return
+            os.posix_fadvise(file.fileno(), start, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def _draft_of(path: Path, drafts: Path) -> Path:

@@ -16,8 +16,9 @@ from index.embedded.columns import RowFilter
 from index.embedded.device import Accelerator
 from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import drop_index_file, read_index_file, write_index_file
-from index.embedded.store import Store, microseconds
+from index.embedded.store import FILE_NAME, Store, microseconds
 from index.errors import GalleryUnavailable, IndexFileUnusable
+from index.files import read_ahead
 from index.gallery import AddReport, check_batch, check_page, check_search
 from index.records import ANY, CameraSummary, Hit, ImageRecord, Where
 from index.scoring import SAME_VECTOR, cosine
@@ -88,9 +89,12 @@ class EmbeddedGallery:
             self._index = GrowingIndex(spec.dim, self._store.rows, limits or Limits(), device)
             self._unsaved = self._load()
         self._builder = Thread(target=self._build, name="peca-index", daemon=True)
+        ahead = (folder / FILE_NAME, self._ending)  # the first searches need not wait for the disk
+        self._ahead = Thread(target=read_ahead, args=ahead, name="peca-read-ahead", daemon=True)
         if not read_only:
             self._work.set()
             self._builder.start()
+            self._ahead.start()
 
     @property
     def device(self) -> str:
@@ -225,8 +229,9 @@ class EmbeddedGallery:
         self._index.stopping = True
         self._ending.set()
         self._work.set()
-        if self._builder.is_alive():
-            self._builder.join()
+        for thread in (self._builder, self._ahead):
+            if thread.is_alive():
+                thread.join()
         with self._saving, self._writing, self._removing:
             try:
                 if not closed and not self._read_only and self._unsaved >= _WORTH_SAVING:

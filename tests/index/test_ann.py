@@ -607,13 +607,16 @@ def test_a_start_passes_through_the_tables_before_the_first_search_does(
             assert found == [(1024,)]
         return found
 
+    ahead: list[Path] = []
+    monkeypatch.setattr("index.embedded.engine.read_ahead", lambda path, _: ahead.append(path))
     monkeypatch.setattr(Store, "_read", watched)
     with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
         deadline = time.monotonic() + 20
-        while len(asked) < 2:
+        while len(asked) < 2 or not ahead:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert gallery.count() == 2000
+    assert ahead == [tmp_path / "gallery.sqlite3"]
     assert [table for table, _ in asked] == ["images", "vectors"]
     for _, places in asked:
         assert (places[0], places[-1]) == (1, 2000)

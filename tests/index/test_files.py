@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 import index.files
-from index.files import write_file, write_files
+from index.files import read_ahead, write_file, write_files
 
 
 @pytest.fixture
@@ -79,3 +80,25 @@ def test_a_disk_that_fails_leaves_no_file_and_no_draft(
 def test_a_file_system_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         index.files.sync_file_system(tmp_path / "none")
+
+
+def test_a_file_is_read_ahead_where_it_takes_no_more_than_half_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending, hints = Event(), list[tuple[int, int]]()
+    path = tmp_path / "large"
+    path.write_bytes(bytes(2500))
+    monkeypatch.setattr(index.files, "_AHEAD_BYTES", 1000)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, *hint: hints.append(hint[:2]), raising=False)
+    read_ahead(path, ending)
+    assert hints == [(0, 1000), (1000, 1000), (2000, 1000)]
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 4999, "SC_PAGE_SIZE": 1}.get)
+    read_ahead(path, ending)
+    read_ahead(tmp_path / "missing", ending)
+    assert len(hints) == 3
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 5000, "SC_PAGE_SIZE": 1}.get)
+    read_ahead(path, ending)
+    assert len(hints) == 6
+    ending.set()
+    read_ahead(path, ending)
+    assert len(hints) == 6
