@@ -35,7 +35,6 @@ _QUANTILES = 1024
 _HIGHEST = 127
 _HEADROOM = 1.1
 _SURE = 1.6
-_SURER = 2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +75,9 @@ class Fit:
         """The cosine that an image of this estimate hardly ever lies above."""
         return estimate + _SURE * self.error
 
-    def promised(self, estimates: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The cosines that images of these estimates are as good as never above."""
-        return estimates + np.float32(_SURER * self.error)
+    def ceilings(self, estimates: NDArray[np.float32], errors: float) -> NDArray[np.float32]:
+        """The cosines that are so many errors above these estimates."""
+        return estimates + np.float32(errors * self.error)
 
     def share_above(self, estimate: float) -> float:
         """About which share of these images has a higher estimate."""

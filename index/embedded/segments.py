@@ -27,6 +27,8 @@ _MEASURED = 1024
 _STRAYS = 1.2
 _GENEROUS = 1.5
 _AT_ONCE = 64
+_SURE = 2.2
+_SURER = 3.0
 _NOWHERE = -np.inf
 
 
@@ -267,7 +269,7 @@ class Coded:
             beyond=fit.ceiling(float(cosines[-1])) if len(rows) == depth else _NOWHERE,
             tier=tier,
             waiting=rows[first:],
-            promised=fit.promised(cosines[first:]),
+            promised=fit.ceilings(cosines[first:], _SURE if tier + 1 == len(self.fits) else _SURER),
         )
 
     def further(self, query: NDArray[np.float32], k: int, before: Candidates, bar: float) -> Candidates:

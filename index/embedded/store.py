@@ -76,7 +76,7 @@ _PLACES = 1024
 _LEAST_SHARE = 4
 _CACHED_ROW_S = 5e-5
 _CACHED_CALL_S = 1e-3
-_WAITS_S = 1.0
+_WAITS = 16
 _DISK = ThreadPoolExecutor(_READERS, "peca-disk")
 _WAL_LIMIT_BYTES = 64 << 20
 _CACHE_KB = 16 << 10
@@ -429,7 +429,7 @@ class Store:
         """What is selected of these ascending positions.
 
         One reader is twice as quick as several on pages that the system holds. Where it had to wait for the
-        disk, several ask at once for a while, since they wait together.
+        disk, several ask at once for a while, since they wait together: the longer it waited, the longer.
         """
         asked = f"{selection} WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"
         began = time.monotonic()
@@ -437,7 +437,7 @@ class Store:
             alone = self._read(asked, [json.dumps(positions)])
             ended = time.monotonic()
             if ended - began > _CACHED_CALL_S + _CACHED_ROW_S * len(positions):
-                self._waits_until = ended + _WAITS_S
+                self._waits_until = ended + _WAITS * (ended - began)
             return alone
         share = max(_LEAST_SHARE, -(-len(positions) // _READERS))
         shares = [json.dumps(positions[i : i + share]) for i in range(0, len(positions), share)]

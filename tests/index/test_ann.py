@@ -574,6 +574,34 @@ def test_several_readers_give_what_one_gives_and_read_where_one_had_to_wait(
         assert "peca-disk" not in readers
 
 
+def test_several_readers_are_asked_for_as_long_as_the_one_made_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = [0.0], list[int]()
+    with closing(filled(tmp_path, 500)) as gallery:
+        store, read, takes = gallery._store, gallery._store._read, [0.0]
+
+        def watched(*said: Any) -> list[tuple[Any, ...]]:
+            now[0] += takes[0]
+            asked.append(1)
+            return read(*said)
+
+        def readers(took: float = 0.0) -> int:
+            asked.clear()
+            takes[0] = took
+            store.rows(np.arange(1, 41))
+            return len(asked)
+
+        monkeypatch.setattr(store, "_read", watched)
+        monkeypatch.setattr("index.embedded.store.time", SimpleNamespace(monotonic=lambda: now[0]))
+        for waited in (0.01, 0.5):
+            assert readers(waited) == 1
+            now[0] += 15 * waited
+            assert readers() == 8
+            now[0] += 2 * waited
+            assert readers() == 1
+
+
 def test_an_exact_search_reads_the_best_and_then_only_what_may_be_better(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
