@@ -242,8 +242,10 @@ def retention(
 
     Example: peca gallery retention --gallery embedded:site --camera-id lobby --days 30
     """
+    from clients.tables import print_dated_ahead
+    from index.embedded.erasure import erasable
     from index.embedded.locks import is_held
-    from index.embedded.retention import read_retention, write_retention
+    from index.embedded.retention import dated_ahead, read_retention, write_retention
     from index.embedded.store import LOCK_NAME
 
     folder, images = _folders(gallery, data_dir)
@@ -257,7 +259,9 @@ def retention(
     seen = _cameras(folder)
     for camera, kept in sorted(rules.camera_days.items()):
         print(f"{camera}: {_kept(kept)}{'' if camera in seen else ' (the gallery holds no image of it)'}")
-    _erase(folder, images, rules.due(datetime.now(UTC)), yes, _base(gallery))
+    now = datetime.now(UTC)
+    _erase(folder, images, rules.due(now), yes, _base(gallery))
+    print_dated_ahead(erasable(folder, [dated_ahead(now)]))
     if not yes and is_held(folder / LOCK_NAME):
         print("its server removes by itself what is due, unless its retention_minutes is 0")
 

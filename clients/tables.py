@@ -215,6 +215,20 @@ def print_erasable(cameras: Sequence[CameraSummary]) -> None:
     print(f"{counted(total, 'image')} would be erased; add --yes to erase {'it' if total == 1 else 'them'}")
 
 
+def print_dated_ahead(cameras: Sequence[CameraSummary]) -> None:
+    """Print of which cameras images are dated ahead of the clock, where there are such."""
+    if not cameras:
+        return
+    total = sum(camera.count for camera in cameras)
+    named = ", ".join(sorted({camera.camera_id for camera in cameras}))
+    last = max(camera.last_captured_at for camera in cameras)
+    print(
+        f"{counted(total, 'image')} of {named} {'is' if total == 1 else 'are'} dated more than a day ahead, "
+        f"up to {last:%Y-%m-%d}, and due by so much later: set the clocks right; peca gallery erase --after "
+        "takes what is dated wrongly"
+    )
+
+
 def _camera_table(cameras: Sequence[CameraSummary], title: str) -> Table:
     table = Table("camera", "light", "images", "first (UTC)", "last (UTC)", title=Text(title))
     for one in cameras:

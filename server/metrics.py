@@ -71,6 +71,11 @@ RETENTION_SUCCESS = Gauge(
     "When what was due by the gallery's rules was last removed, or nothing was due; seconds since 1970.",
     registry=REGISTRY,
 )
+RETENTION_AHEAD = Gauge(
+    "peca_retention_images_dated_ahead",
+    "Images whose capture lies more than a day ahead, as by a wrong clock, and that are due so much later.",
+    registry=REGISTRY,
+)
 OPEN_REQUESTS = Gauge("peca_open_requests", "Requests in work that carry a body.", registry=REGISTRY)
 OPEN_BYTES = Gauge("peca_open_request_bytes", "Bytes of their bodies.", registry=REGISTRY)
 QUEUE_IMAGES = Gauge(

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 
-from index.embedded.retention import read_retention
+from index.embedded.erasure import erasable
+from index.embedded.retention import dated_ahead, read_retention
 from index.errors import PecaError
 from index.gallery import embedded_folder
 from index.wording import counted
-from server.metrics import RETENTION_IMAGES, RETENTION_SUCCESS
+from server.metrics import RETENTION_AHEAD, RETENTION_IMAGES, RETENTION_SUCCESS
 from server.services.removal import Removal
 
 _LOGGER = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Retaining:
         self._gallery = gallery
         self._removal = removal
         self._every_s = every_s
+        self._ahead = 0
         self._closed = Event()
         self._thread = Thread(target=self._work, name="peca-retention", daemon=True)
         self._thread.start()
@@ -61,11 +63,23 @@ class Retaining:
                 _LOGGER.info("%s removed, kept for as long as the rules of retention say", told)
 
     def _remove_due(self, folder: Path) -> int:
-        removed = 0
-        for where in read_retention(folder).due(datetime.now(UTC)):
+        removed, now = 0, datetime.now(UTC)
+        self._tell_dated_ahead(sum(camera.count for camera in erasable(folder, [dated_ahead(now)])))
+        for where in read_retention(folder).due(now):
             for part in self._removal.run_due(where):
                 removed += part
                 RETENTION_IMAGES.inc(part)
                 if self._closed.is_set():
                     return removed
         return removed
+
+    def _tell_dated_ahead(self, count: int) -> None:
+        """Say so where images came that are dated ahead of this machine's clock."""
+        if count > self._ahead:
+            _LOGGER.warning(
+                "%s dated more than a day ahead of this machine's clock, and due by so much later; "
+                "peca gallery retention names the cameras",
+                f"{counted(count, 'image')} {'is' if count == 1 else 'are'}",
+            )
+        self._ahead = count
+        RETENTION_AHEAD.set(count)

@@ -11,6 +11,7 @@ from index.errors import InvalidInput
 from index.records import Where
 
 LONGEST_DAYS = 36_500
+_AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,17 @@ class Retention:
             before = now - timedelta(days=self.default_days)
             due.append(Where(exclude_camera_ids=list(self.camera_days), before=before))
         return due
+
+
+def dated_ahead(now: datetime) -> Where:
+    """The filter that an image passes whose capture lies more than a day ahead, as by a wrong clock.
+
+    It is due so much later than its rule means.
+
+    Args:
+        now: With a time zone.
+    """
+    return Where(after=now + _AHEAD)
 
 
 def read_retention(folder: Path) -> Retention:

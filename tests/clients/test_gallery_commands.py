@@ -4,9 +4,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from client_site import Server, picture, start_server
 
@@ -255,6 +257,26 @@ def test_retention_is_set_shown_and_applied(data: Path, peca: Peca) -> None:
         f"\n2 images erased, with 2 files in {data}/images\n"
     )
     assert ": no fault; 5 images" in peca("gallery", "verify", "--gallery", f"embedded:{data}")[1]
+
+
+def test_retention_tells_of_images_that_are_dated_ahead(data: Path, peca: Peca) -> None:
+    from index.embedded.engine import EmbeddedGallery
+    from index.embedded.store import read_spec
+    from index.records import ImageRecord
+    from index.space import Modality
+
+    spec = read_spec(data)
+    assert spec is not None
+    with closing(EmbeddedGallery(data, spec)) as gallery:
+        for name, days in (("soon", 0.9), ("late", 1.5), ("later", 400)):
+            record = ImageRecord(name, Modality.VISIBLE, f"cam-{name}", NOW + timedelta(days=days))
+            gallery.add([record], np.eye(1, spec.dim, dtype=np.float32))
+    out = peca("gallery", "retention", "--gallery", f"embedded:{data}")[1]
+    assert (
+        f"2 images of cam-late, cam-later are dated more than a day ahead, up to "
+        f"{NOW + timedelta(days=400):%Y-%m-%d}, and due by so much later: set the clocks right; "
+        "peca gallery erase --after takes what is dated wrongly\n"
+    ) in out
 
 
 @pytest.mark.parametrize(

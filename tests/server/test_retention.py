@@ -65,6 +65,9 @@ def test_a_server_removes_what_is_due_by_itself(
     assert "before" in deleted["filters"]
     metrics = site.http.get("/metrics").text
     assert "peca_retention_images_total 1.0" in metrics
+    assert "peca_retention_images_dated_ahead 1.0" in metrics
+    log = process.log.read_text()
+    assert log.count("1 image is dated more than a day ahead of this machine's clock") == 1
     (success,) = [
         float(line.split()[1])
         for line in metrics.splitlines()
