@@ -1,7 +1,7 @@
 """A product code of a segment's images, as FAISS scans it.
 
-FAISS compares 32 codes at once, and passes over those 32 of which a filter lets none through. They
-therefore lie by modality and camera, which most filters ask for, so that these leave out many at once.
+FAISS compares 32 codes at once, and from 1.15 on passes over those of which a filter lets none through.
+They therefore lie by modality and camera, which most filters ask for, so that these leave out many at once.
 """
 
 from threading import Lock

@@ -174,7 +174,9 @@ class Coded:
         fine = scalar_index(first.codec.dim, sum(counts))
         written, start = scalar_codes(fine), 0
         for part, count in zip(parts, counts, strict=True):
-            np.compress(part.alive, scalar_codes(part.fine), axis=0, out=written[start : start + count])
+            living, place = np.flatnonzero(part.alive), written[start : start + count]
+            # NumPy checks each index by itself in another mode, and needs a copy of all it writes.
+            np.take(scalar_codes(part.fine), living, axis=0, out=place, mode="clip")
             start += count
         coarse = [
             np.concatenate([part.quick[tier].codes[part.alive] for part in parts])
