@@ -74,13 +74,13 @@ _BATCH = 1024
 _READERS = 8
 _PLACES = 1024
 _LEAST_SHARE = 4
-_CACHED_ROW_S = 5e-5
-_CACHED_CALL_S = 1e-3
+_CACHED_ROW_S = 1e-4
+_CACHED_CALL_S = 2e-3
 _WAITS = 16
 _DISK = ThreadPoolExecutor(_READERS, "peca-disk")
 _WAL_LIMIT_BYTES = 64 << 20
-_CACHE_KB = 16 << 10
-"""Of each reader: the upper levels of a million images' tables fit, and are not read again and again."""
+_CACHE_SHARE = 512
+_LEAST_CACHE_KB, _MOST_CACHE_KB = 2 << 10, 16 << 10
 _VECTOR_TYPE = np.dtype("<f4")
 
 Stored = tuple[ImageRecord, NDArray[np.float32]]
@@ -585,10 +585,15 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         # What is removed is written over with zeros, since it is a person's.
         connection.execute("PRAGMA secure_delete = ON")
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+        connection.execute(f"PRAGMA cache_size = -{_cache_kb(size_of(path))}")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         undo.pop_all()
     return connection
+
+
+def _cache_kb(file_bytes: int) -> int:
+    """What a connection holds of a file: the upper levels of the tables fit, and are read once."""
+    return min(max(file_bytes // _CACHE_SHARE >> 10, _LEAST_CACHE_KB), _MOST_CACHE_KB)
 
 
 def _settle_version(path: Path, writer: sqlite3.Connection | None) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.embedded.store import _cache_kb, _connect
 from index.embedded.verification import verify_gallery
 from index.errors import EncoderMismatch, GalleryUnavailable
 from index.gallery import Gallery, open_gallery, stored_spec
@@ -389,3 +390,12 @@ def test_every_commit_is_forced_to_the_disk(url: str) -> None:
         assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
         assert writer.execute("PRAGMA secure_delete").fetchone() == (1,)
+
+
+def test_what_a_connection_holds_of_the_file_goes_by_its_size(tmp_path: Path) -> None:
+    """Eight readers of a small gallery would grow for hours, to what a million images need."""
+    sizes = [0, 1 << 30, 4 << 30, 9_370_320_896]
+    assert [_cache_kb(size) for size in sizes] == [2048, 2048, 8192, 16384]
+    open_gallery(f"embedded:{tmp_path}", SPEC).close()
+    with closing(_connect(tmp_path / "gallery.sqlite3", "ro")) as connection:
+        assert connection.execute("PRAGMA cache_size").fetchall() == [(-2048,)]
