@@ -245,7 +245,7 @@ def retention(
     from clients.tables import print_dated_ahead
     from index.embedded.erasure import erasable
     from index.embedded.locks import is_held
-    from index.embedded.retention import dated_ahead, read_retention, write_retention
+    from index.embedded.retention import read_retention, write_retention
     from index.embedded.store import LOCK_NAME
 
     folder, images = _folders(gallery, data_dir)
@@ -261,7 +261,7 @@ def retention(
         print(f"{camera}: {_kept(kept)}{'' if camera in seen else ' (the gallery holds no image of it)'}")
     now = datetime.now(UTC)
     _erase(folder, images, rules.due(now), yes, _base(gallery))
-    print_dated_ahead(erasable(folder, [dated_ahead(now)]))
+    print_dated_ahead(erasable(folder, rules.dated_ahead(now)))
     if not yes and is_held(folder / LOCK_NAME):
         print("its server removes by itself what is due, unless its retention_minutes is 0")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from index.embedded.erasure import erasable
-from index.embedded.retention import dated_ahead, read_retention
+from index.embedded.retention import read_retention
 from index.errors import PecaError
 from index.gallery import embedded_folder
 from index.wording import counted
@@ -63,9 +63,9 @@ class Retaining:
                 _LOGGER.info("%s removed, kept for as long as the rules of retention say", told)
 
     def _remove_due(self, folder: Path) -> int:
-        removed, now = 0, datetime.now(UTC)
-        self._tell_dated_ahead(sum(camera.count for camera in erasable(folder, [dated_ahead(now)])))
-        for where in read_retention(folder).due(now):
+        removed, now, rules = 0, datetime.now(UTC), read_retention(folder)
+        self._tell_dated_ahead(sum(camera.count for camera in erasable(folder, rules.dated_ahead(now))))
+        for where in rules.due(now):
             for part in self._removal.run_due(where):
                 removed += part
                 RETENTION_IMAGES.inc(part)

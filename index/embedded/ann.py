@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embedded.columns import RowFilter, is_among
-from index.embedded.library import faiss
+from index.embedded.optional_faiss import faiss
 from index.embedded.segments import SPARE, Candidates, Coded, Flat, Segment, contenders
 from index.scoring import best, cosine
 

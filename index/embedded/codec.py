@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.embedded.library import faiss
+from index.embedded.optional_faiss import faiss
 
 SAMPLE = 4096
 """How many vectors a codec is learnt from, at most."""
@@ -71,12 +71,8 @@ class Fit:
         """The estimate that an image of cosine ``score`` hardly ever lies below."""
         return score - _SURE * self.error
 
-    def ceiling(self, estimate: float) -> float:
-        """The cosine that an image of this estimate hardly ever lies above."""
-        return estimate + _SURE * self.error
-
-    def ceilings(self, estimates: NDArray[np.float32], errors: float) -> NDArray[np.float32]:
-        """The cosines that are so many errors above these estimates."""
+    def ceiling(self, estimates: NDArray[np.float32], errors: float = _SURE) -> NDArray[np.float32]:
+        """The cosines that images of these estimates hardly ever lie above: by so many errors."""
         return estimates + np.float32(errors * self.error)
 
     def share_above(self, estimate: float) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embedded.codec import ZERO
-from index.embedded.library import faiss
+from index.embedded.optional_faiss import faiss
 from index.errors import DeviceUnfit
 from index.gallery import Device
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -50,16 +50,15 @@ class Retention:
             due.append(Where(exclude_camera_ids=list(self.camera_days), before=before))
         return due
 
+    def dated_ahead(self, now: datetime) -> list[Where]:
+        """The filters that an image passes one of whose capture lies more than a day ahead.
 
-def dated_ahead(now: datetime) -> Where:
-    """The filter that an image passes whose capture lies more than a day ahead, as by a wrong clock.
+        As by a wrong clock; it is due so much later than its rule means.
 
-    It is due so much later than its rule means.
-
-    Args:
-        now: With a time zone.
-    """
-    return Where(after=now + _AHEAD)
+        Args:
+            now: With a time zone.
+        """
+        return [replace(where, before=None, after=now + _AHEAD) for where in self.due(now)]
 
 
 def read_retention(folder: Path) -> Retention:

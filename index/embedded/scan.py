@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.embedded.codec import Tier
 from index.embedded.columns import Columns
-from index.embedded.library import faiss
+from index.embedded.optional_faiss import faiss
 
 _BITS_AT_ONCE = 32
 _UNPACKING = Lock()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from index.embedded.codec import ZERO, Codec, Fit
 from index.embedded.columns import COLUMNS, Columns, Fields, is_among
 from index.embedded.device import ROUNDING, Accelerator, Held
-from index.embedded.library import faiss
+from index.embedded.optional_faiss import faiss
 from index.embedded.scan import Scan, lying_order, selector
 
 SPARE = 32
@@ -27,8 +27,8 @@ _MEASURED = 1024
 _STRAYS = 1.2
 _GENEROUS = 1.5
 _AT_ONCE = 64
-_SURE = 2.2
-_SURER = 3.0
+_ERRORS = 2.2
+_ERRORS_OF_QUICK = 3.0
 _NOWHERE = -np.inf
 
 
@@ -268,10 +268,12 @@ class Coded:
         cosines = estimates / np.float32(fit.gain)
         return replace(
             self._scored(query, rows[:first]),
-            beyond=fit.ceiling(float(cosines[-1])) if len(rows) == depth else _NOWHERE,
+            beyond=float(fit.ceiling(cosines)[-1]) if len(rows) == depth else _NOWHERE,
             tier=tier,
             waiting=rows[first:],
-            promised=fit.ceilings(cosines[first:], _SURE if tier + 1 == len(self.fits) else _SURER),
+            promised=fit.ceiling(
+                cosines[first:], _ERRORS if tier + 1 == len(self.fits) else _ERRORS_OF_QUICK
+            ),
         )
 
     def further(self, query: NDArray[np.float32], k: int, before: Candidates, bar: float) -> Candidates:

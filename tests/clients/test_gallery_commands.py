@@ -268,10 +268,13 @@ def test_retention_tells_of_images_that_are_dated_ahead(data: Path, peca: Peca) 
     spec = read_spec(data)
     assert spec is not None
     with closing(EmbeddedGallery(data, spec)) as gallery:
-        for name, days in (("soon", 0.9), ("late", 1.5), ("later", 400)):
+        for name, days in (("soon", 0.9), ("late", 1.5), ("later", 400), ("kept", 9)):
             record = ImageRecord(name, Modality.VISIBLE, f"cam-{name}", NOW + timedelta(days=days))
             gallery.add([record], np.eye(1, spec.dim, dtype=np.float32))
-    out = peca("gallery", "retention", "--gallery", f"embedded:{data}")[1]
+    command = ("gallery", "retention", "--gallery", f"embedded:{data}")
+    assert "dated" not in peca(*command)[1]  # no rule makes them due
+    peca(*command, "--camera-id", "cam-kept", "--days", "keep")
+    out = peca(*command, "--days", "400")[1]
     assert (
         f"2 images of cam-late, cam-later are dated more than a day ahead, up to "
         f"{NOW + timedelta(days=400):%Y-%m-%d}, and due by so much later: set the clocks right; "

@@ -33,7 +33,7 @@ from index.embedded.device import Accelerator, Held, accelerator
 from index.embedded.engine import EmbeddedGallery
 from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import _Writer, write_index_file
-from index.embedded.library import faiss
+from index.embedded.optional_faiss import faiss
 from index.embedded.scan import Scan, lying_order
 from index.embedded.segments import Candidates, Coded
 from index.embedded.store import Store
@@ -844,7 +844,7 @@ def test_random_calls_are_answered_as_by_the_oracle(
 )
 def test_a_faiss_that_does_not_load_is_told(tmp_path: Path, fault: str, told: str) -> None:
     (tmp_path / "faiss.py").write_text(f"raise {fault}\n")
-    asked = [sys.executable, "-c", "import index.embedded.library"]
+    asked = [sys.executable, "-c", "import index.embedded.optional_faiss"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
     done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
