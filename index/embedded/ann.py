@@ -65,7 +65,7 @@ class View:
     """What a gallery held at one moment.
 
     Attributes:
-        coded: By ascending positions.
+        coded: Each of what came after the one before it.
         flat: What came after these.
     """
 
@@ -74,7 +74,7 @@ class View:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """All, by ascending positions."""
+        """All, each of what came after the one before it."""
         return (*self.coded, self.flat)
 
     @property
@@ -85,7 +85,9 @@ class View:
     @property
     def positions(self) -> NDArray[np.int64]:
         """(n,) of the images held, ascending."""
-        return np.concatenate([segment.columns["position"][segment.alive] for segment in self.segments])
+        return np.sort(
+            np.concatenate([segment.columns["position"][segment.alive] for segment in self.segments])
+        )
 
     def numbers(self, name: str) -> NDArray[np.int32]:
         """What the images held have in the column ``name``, each once."""

@@ -77,6 +77,11 @@ class Vocabulary:
         return np.array(rows, COLUMNS)
 
 
+def lying_order(columns: Columns) -> NDArray[np.int64]:
+    """The rows of (n,) of ``COLUMNS`` by modality, camera and position."""
+    return np.lexsort((columns["position"], columns["camera"], columns["modality"]))
+
+
 class Fields:
     """The fields of columns that do not change, each in one piece once it was asked for.
 
@@ -85,11 +90,20 @@ class Fields:
 
     Args:
         columns: (n,) of ``COLUMNS``.
+
+    Attributes:
+        firsts: (r,) of ``COLUMNS``, of each run of images of one modality and camera the first.
+        lengths: (r,) of how many images each run is.
     """
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._whole: dict[str, NDArray[Any]] = {}
+        kinds = columns["modality"], columns["camera"]
+        changes = [kind[1:] != kind[:-1] for kind in kinds]
+        starts = np.flatnonzero(np.append(len(columns) > 0, changes[0] | changes[1]))
+        self.firsts = columns[starts]
+        self.lengths = np.diff(starts, append=len(columns))
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -128,21 +142,29 @@ class RowFilter:
 
     def mask(self, columns: Columns | Fields) -> NDArray[np.bool_]:
         """(n,) which rows pass."""
-        passing = np.ones(len(columns), bool)
+        if isinstance(columns, Fields):
+            passing = np.repeat(self._of_kind(columns.firsts), columns.lengths)
+        else:
+            passing = self._of_kind(columns)
         if self._among is not None:
             passing &= is_among(columns["position"], self._among)
-        if self._modality is not None:
-            passing &= columns["modality"] == self._modality
-        if self._cameras is not None:
-            passing &= self._cameras.take(columns["camera"])
-        if self._not_cameras is not None:
-            passing &= ~self._not_cameras.take(columns["camera"])
         if self._people is not None:
             passing &= self._people.take(columns["person"])
         if self._after is not None:
             passing &= columns["captured_at"] >= self._after
         if self._before is not None:
             passing &= columns["captured_at"] < self._before
+        return passing
+
+    def _of_kind(self, columns: Columns) -> NDArray[np.bool_]:
+        """(n,) which rows are of a modality and a camera that pass."""
+        passing = np.ones(len(columns), bool)
+        if self._modality is not None:
+            passing &= columns["modality"] == self._modality
+        if self._cameras is not None:
+            passing &= self._cameras.take(columns["camera"])
+        if self._not_cameras is not None:
+            passing &= ~self._not_cameras.take(columns["camera"])
         return passing
 
 

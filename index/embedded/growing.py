@@ -75,10 +75,7 @@ class GrowingIndex:
         """Let go of the images at these positions."""
         leaving = np.sort(positions)
         with self._changing:
-            coded = tuple(
-                part.without(leaving) if is_among(leaving, part.columns["position"]).any() else part
-                for part in self._view.coded
-            )
+            coded = tuple(part.without(leaving) for part in self._view.coded)
             self._view = View(coded, self._view.flat.without(leaving))
 
     def step(self) -> bool:
@@ -156,14 +153,15 @@ class GrowingIndex:
         """Code a segment anew by the present codec."""
         for number, part in enumerate(self._view.coded):
             if self.codec is not None and part.codec is not self.codec:
-                again = self._recoded(part.columns[part.alive], self.codec)
+                living = part.columns[part.alive]
+                again = self._recoded(living[np.argsort(living["position"])], self.codec)
                 if not self.stopping:
                     self._swap(number, 1, again)
                 return not self.stopping
         return False
 
     def _recoded(self, columns: Columns, codec: Codec) -> Coded | None:
-        """The segment of the durable vectors of these images, those gone meanwhile left out."""
+        """The segment of the durable vectors of these images by position, without those gone meanwhile."""
         parts = []
         for start in range(0, len(columns), _BATCH):
             if self.stopping:
@@ -181,7 +179,7 @@ class GrowingIndex:
             coded = self._view.coded
             old = coded[first : first + count]
             living = np.concatenate([part.columns["position"][part.alive] for part in old])
-            kept = [] if new is None else [_alive(new, living)]
+            kept = [] if new is None else [_alive(new, np.sort(living))]
             self._view = replace(self._view, coded=(*coded[:first], *kept, *coded[first + count :]))
 
 

@@ -33,7 +33,7 @@ from index.space import EmbeddingSpec
 FILE_NAME = "index.faiss"
 _DRAFT_NAME = "index.faiss.draft"
 _FORMAT_LINE = b"PECA index file "
-_FORMAT = b"PECA index file 3\n"
+_FORMAT = b"PECA index file 4\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _CHUNK_BYTES = 1 << 20
 

@@ -1,7 +1,7 @@
 """A product code of a segment's images, as FAISS scans it.
 
-FAISS compares 32 codes at once, and from 1.15 on passes over those of which a filter lets none through.
-They therefore lie by modality and camera, which most filters ask for, so that these leave out many at once.
+FAISS compares 32 codes at once, and from 1.15 on passes over those of which a filter lets none through. So
+the images of a segment lie by modality and camera, which most filters ask for.
 """
 
 from threading import Lock
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embedded.codec import Tier
-from index.embedded.columns import Columns
 from index.embedded.optional_faiss import faiss
 
 _BITS_AT_ONCE = 32
@@ -24,14 +23,12 @@ class Scan:
     Args:
         tier: What made them.
         codes: (n, B) of them.
-        order: (n,) their rows in the order in which they are to lie.
     """
 
-    def __init__(self, tier: Tier, codes: NDArray[np.uint8], order: NDArray[np.int64]) -> None:
+    def __init__(self, tier: Tier, codes: NDArray[np.uint8]) -> None:
         quantiser = tier.quantiser
         self._everywhere = faiss.IndexFlatIP(quantiser.d)  # FAISS does not keep it
         self._everywhere.add(np.zeros((1, quantiser.d), np.float32))
-        self._order = order
         # Of a single inverted list, since FAISS's plain form takes no selector.
         plain = faiss.IndexIVFPQ(
             self._everywhere, quantiser.d, 1, quantiser.M, quantiser.nbits, faiss.METRIC_INNER_PRODUCT
@@ -39,9 +36,9 @@ class Scan:
         plain.by_residual = False
         plain.pq = quantiser
         plain.is_trained = True
-        lying = codes[order]
-        plain.invlists.add_entries(0, len(order), faiss.swig_ptr(order), faiss.swig_ptr(lying))
-        plain.ntotal = len(order)
+        rows = np.arange(len(codes))
+        plain.invlists.add_entries(0, len(rows), faiss.swig_ptr(rows), faiss.swig_ptr(codes))
+        plain.ntotal = len(rows)
         self._packed = faiss.IndexIVFPQFastScan(plain, _BITS_AT_ONCE)
 
     @property
@@ -54,9 +51,8 @@ class Scan:
             packed.reconstruct_orig_invlists()
             packed.orig_invlists = None
         lists.this.own(True)  # the assignment gave it away, and nothing else would free it
-        lying = faiss.rev_swig_ptr(lists.get_codes(0), packed.ntotal * packed.code_size)
-        codes = np.empty((packed.ntotal, packed.code_size), np.uint8)
-        codes[self._order] = lying.reshape(codes.shape)
+        unpacked = faiss.rev_swig_ptr(lists.get_codes(0), packed.ntotal * packed.code_size)
+        codes: NDArray[np.uint8] = unpacked.reshape(packed.ntotal, packed.code_size).copy()
         return codes
 
     def search(
@@ -70,11 +66,6 @@ class Scan:
         estimates, rows = self._packed.search(query[np.newaxis], count, params=search)
         found = rows[0] >= 0
         return rows[0][found], estimates[0][found]
-
-
-def lying_order(columns: Columns) -> NDArray[np.int64]:
-    """The rows of (n,) of ``COLUMNS`` by modality and camera."""
-    return np.lexsort((columns["camera"], columns["modality"]))
 
 
 def selector(chosen: NDArray[np.bool_]) -> Any:

@@ -1,10 +1,10 @@
-"""The parts of a gallery in memory: images side by side in the order of adding, flat or coded.
+"""The parts of a gallery in memory: images that were added one after another, flat or coded.
 
 A segment never changes: what is removed makes another one that shares its vectors. So a search needs no
 lock, and one that began before a change ends on what was there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embedded.codec import ZERO, Codec, Fit
-from index.embedded.columns import COLUMNS, Columns, Fields, is_among
+from index.embedded.columns import COLUMNS, Columns, Fields, is_among, lying_order
 from index.embedded.device import ROUNDING, Accelerator, Held
 from index.embedded.optional_faiss import faiss
-from index.embedded.scan import Scan, lying_order, selector
+from index.embedded.scan import Scan, selector
 
 SPARE = 32
 """So many candidates more than asked for are scored again by the durable vectors."""
@@ -26,7 +26,8 @@ _ONE_BY_ONE = 1024
 _MEASURED = 1024
 _STRAYS = 1.2
 _GENEROUS = 1.5
-_AT_ONCE = 64
+_AT_ONCE = 32
+_MOVED = 4096
 _ERRORS = 2.2
 _ERRORS_OF_QUICK = 3.0
 _NOWHERE = -np.inf
@@ -106,10 +107,10 @@ class Flat:
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """Images whose vectors are held as codes.
+    """Images whose vectors are held as codes, side by side as ``lying_order`` says.
 
     Attributes:
-        columns: (n,) of ``COLUMNS``, positions ascending.
+        columns: (n,) of ``COLUMNS``.
         alive: (n,) which images are not removed.
         codec: What encoded them.
         fine: FAISS's index of the scalar codes.
@@ -134,9 +135,9 @@ class Coded:
     def of(
         cls, columns: Columns, codec: Codec, fine: Any, error: float, coarse: Sequence[NDArray[np.uint8]]
     ) -> Self:
-        """The segment of these scalar codes, and of (n, B) codes of each tier."""
-        pairs, order = list(zip(codec.tiers, coarse, strict=True)), lying_order(columns)
-        quick = tuple(Scan(tier, codes, order) for tier, codes in pairs)
+        """The segment of these scalar codes, and of (n, B) codes of each tier, all in their order."""
+        pairs = list(zip(codec.tiers, coarse, strict=True))
+        quick = tuple(Scan(tier, codes) for tier, codes in pairs)
         some = np.linspace(0, len(columns) - 1, min(len(columns), _MEASURED)).astype(int)
         rows = (scalar_codes(fine)[some].astype(np.float32) - ZERO) / np.float32(codec.scale)
         fits = tuple(tier.fit(rows, codes[some]) for tier, codes in pairs)
@@ -145,17 +146,17 @@ class Coded:
 
     @classmethod
     def encoded(cls, columns: Columns, batches: Iterable[NDArray[np.float32]], codec: Codec) -> Self:
-        """The segment of unit rows that come in batches, (n, D) in all."""
-        fine, start, error = scalar_index(codec.dim, len(columns)), 0, 0.0
-        written, coarse = scalar_codes(fine), []
+        """The segment of unit rows that come in batches, (n, D) in all, in the order of ``columns``."""
+        order = lying_order(columns)
+        fine, coarse = _empty(codec, len(columns))
+        places, error, start = np.argsort(order), 0.0, 0
         for rows in batches:
             codes, farthest, quick = codec.encode(rows)
-            written[start : start + len(rows)] = codes
+            there = places[start : start + len(rows)]
+            for written, new in zip((scalar_codes(fine), *coarse), (codes, *quick), strict=True):
+                written[there] = new
             start, error = start + len(rows), max(error, farthest)
-            coarse.append(quick)
-        return cls.of(
-            columns, codec, fine, error, [np.concatenate(tier) for tier in zip(*coarse, strict=True)]
-        )
+        return cls.of(columns[order], codec, fine, error, coarse)
 
     @property
     def strays(self) -> bool:
@@ -168,22 +169,27 @@ class Coded:
     @classmethod
     def joined(cls, parts: Sequence["Coded"]) -> "Coded | None":
         """One segment of the images in several of one codec that are not removed; ``None`` of none."""
-        first, counts = parts[0], [int(np.count_nonzero(part.alive)) for part in parts]
-        if not sum(counts):
+        columns, codec = np.concatenate([part.columns[part.alive] for part in parts]), parts[0].codec
+        if not len(columns):
             return None
-        fine = scalar_index(first.codec.dim, sum(counts))
-        written, start = scalar_codes(fine), 0
-        for part, count in zip(parts, counts, strict=True):
-            living, place = np.flatnonzero(part.alive), written[start : start + count]
-            # NumPy checks each index by itself in another mode, and needs a copy of all it writes.
-            np.take(scalar_codes(part.fine), living, axis=0, out=place, mode="clip")
-            start += count
-        coarse = [
-            np.concatenate([part.quick[tier].codes[part.alive] for part in parts])
-            for tier in range(len(first.codec.tiers))
-        ]
-        columns = np.concatenate([part.columns[part.alive] for part in parts])
-        return cls.of(columns, first.codec, fine, max(part.error for part in parts), coarse)
+        order = lying_order(columns)
+        fine, coarse = _empty(codec, len(columns))
+        places, start = np.argsort(order), 0
+        for part in parts:
+            living = np.flatnonzero(part.alive)
+            there = places[start : start + len(living)]
+            for written, codes in zip((scalar_codes(fine), *coarse), part.codes, strict=True):
+                for at in range(0, len(living), _MOVED):  # a copy of all would take the room of a segment
+                    written[there[at : at + _MOVED]] = codes[living[at : at + _MOVED]]
+            start += len(living)
+        return cls.of(columns[order], codec, fine, max(part.error for part in parts), coarse)
+
+    @property
+    def codes(self) -> Iterator[NDArray[np.uint8]]:
+        """(n, D) scalar codes, then (n, B) codes of each tier."""
+        yield scalar_codes(self.fine)
+        for tier in self.quick:
+            yield tier.codes
 
     def on(self, device: Accelerator | None) -> Self:
         """The same, held by ``device`` too, where there is one and it has the room."""
@@ -191,7 +197,8 @@ class Coded:
 
     def without(self, positions: NDArray[np.int64]) -> Self:
         """The same without the images at these ascending positions."""
-        return replace(self, alive=self.alive & ~is_among(self.columns["position"], positions))
+        leaving = is_among(self.columns["position"], positions)
+        return replace(self, alive=self.alive & ~leaving) if leaving.any() else self
 
     def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Candidates:
         """Every image that may be among the ``k`` best of those ``allowed`` (n,)."""
@@ -280,7 +287,7 @@ class Coded:
         """``before`` and the ``k`` best by the scalar codes of what waits there and may be above ``bar``."""
         count = int(np.searchsorted(-before.promised, -bar))
         rows = before.waiting[:count]
-        if count > max(_FEW, k):
+        if count > max(_ONE_BY_ONE, k):
             chosen = np.zeros(len(self.columns), bool)
             chosen[rows] = True
             rows, _, _ = self._nearest(query, k, chosen)
@@ -307,10 +314,16 @@ class Coded:
     def _scored(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> Candidates:
         """These rows by the scalar codes' cosines with ``query`` itself, which its own code does not blur."""
         codes, scores = scalar_codes(self.fine), np.empty(len(rows), np.float32)
+        # The system gives new memory by the page, which takes longer than what is computed in it.
+        some = np.empty((min(len(rows), _AT_ONCE), self.codec.dim), np.uint8)
+        steps = np.empty(some.shape, np.float32)
         for start in range(0, len(rows), _AT_ONCE):
-            steps = codes[rows[start : start + _AT_ONCE]].astype(np.float32)
-            steps -= ZERO
-            np.vecdot(steps, query, out=scores[start : start + _AT_ONCE])
+            count = min(_AT_ONCE, len(rows) - start)
+            # NumPy checks each index by itself in another mode, and needs a copy of all it writes.
+            np.take(codes, rows[start : start + count], axis=0, out=some[:count], mode="clip")
+            some ^= ZERO  # as signed numbers these are the codes less ZERO
+            steps[:count] = some[:count].view(np.int8)
+            np.vecdot(steps[:count], query, out=scores[start : start + count])
         scores /= np.float32(self.codec.scale)
         error = self.error + rounding(self.codec.dim)
         return Candidates(self.columns["position"][rows], scores, np.full(len(rows), error, np.float32))
@@ -346,6 +359,13 @@ def scalar_index(dim: int, count: int) -> Any:
     index.codes.resize(count * dim)
     index.ntotal = count
     return index
+
+
+def _empty(codec: Codec, count: int) -> tuple[Any, list[NDArray[np.uint8]]]:
+    """Room for the scalar codes of so many images, and for (n, B) codes of each tier."""
+    return scalar_index(codec.dim, count), [
+        np.empty((count, tier.code_bytes), np.uint8) for tier in codec.tiers
+    ]
 
 
 def scalar_codes(index: Any) -> NDArray[np.uint8]:

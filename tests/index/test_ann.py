@@ -28,13 +28,13 @@ from numpy.typing import NDArray
 from index.embedded import ann
 from index.embedded.ann import Limits, Plan, plan, search
 from index.embedded.codec import Codec
-from index.embedded.columns import COLUMNS, Described, Names
+from index.embedded.columns import COLUMNS, Described, Names, lying_order
 from index.embedded.device import Accelerator, Held, accelerator
 from index.embedded.engine import EmbeddedGallery
 from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import _Writer, write_index_file
 from index.embedded.optional_faiss import faiss
-from index.embedded.scan import Scan, lying_order
+from index.embedded.scan import Scan
 from index.embedded.segments import Candidates, Coded
 from index.embedded.store import Store
 from index.errors import DeviceUnfit
@@ -219,15 +219,30 @@ def test_scalar_codes_hide_no_more_than_they_say() -> None:
     assert 0 < np.linalg.norm(rows - restored, axis=1).max() <= error + 1e-6
 
 
-def test_images_of_one_camera_lie_side_by_side_in_the_quick_codes() -> None:
-    """What FAISS passes over under a filter are 32 neighbours at once."""
-    columns = np.zeros(1000, COLUMNS)
+def test_coded_images_of_one_camera_lie_side_by_side() -> None:
+    """What FAISS passes over under a filter are 32 neighbours at once; and what is read lies together."""
     rng = np.random.default_rng(0)
-    columns["camera"], columns["modality"] = rng.integers(5, size=1000), rng.integers(2, size=1000)
-    order = lying_order(columns)
-    assert sorted(order) == list(range(1000))
-    kinds = columns[["modality", "camera"]][order]
-    assert (kinds[1:] != kinds[:-1]).sum() == 9
+    columns = np.zeros(3000, COLUMNS)
+    columns["position"] = np.arange(3000)
+    columns["camera"], columns["modality"] = rng.integers(5, size=3000), rng.integers(2, size=3000)
+    rows = l2_normalise(rng.standard_normal((3000, 64)).astype(np.float32))
+    codec = Codec.learn(rows[:1000], 1000, 999)
+    parts = [
+        Coded.encoded(columns[at : at + 1000], np.split(rows[at : at + 1000], 4), codec)
+        for at in range(0, 3000, 1000)
+    ]
+    thinned = parts[1].without(np.arange(1000, 2000, 3))
+    joined = Coded.joined([parts[0], thinned, parts[2]])
+    assert joined is not None
+    assert len(joined.columns) == 3000 - 334
+    for part in (*parts, joined):
+        assert part.columns.tolist() == part.columns[lying_order(part.columns)].tolist()
+        assert len(part.fields.lengths) == 10
+        at = part.columns["position"]
+        for codes, expected in zip(
+            part.codes, (codec.scalar(rows[at])[0], *codec.encode(rows[at])[2]), strict=True
+        ):
+            assert (codes == expected).all()
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 1.0])
@@ -238,9 +253,7 @@ def test_a_scan_gives_the_highest_estimates_of_those_that_a_filter_lets_through(
     tier = codec.tiers[-1]
     codes = tier.quantiser.compute_codes(rows)
     allowed = rng.random(3000) < share
-    found, estimates = Scan(tier, codes, rng.permutation(3000)).search(
-        rows[5], 50, None if share == 1 else allowed
-    )
+    found, estimates = Scan(tier, codes).search(rows[5], 50, None if share == 1 else allowed)
     expected = tier.quantiser.decode(codes) @ rows[5]
     assert len(found) == min(50, int(allowed.sum()))
     assert allowed[found].all()
@@ -285,7 +298,8 @@ def test_unpacked_product_codes_leave_memory() -> None:
     codec = Codec.learn(rows[:1000], 1000, 999)
     coded = Coded.encoded(columns, [rows], codec)
     tier = len(codec.tiers) - 1
-    assert (coded.quick[tier].codes == codec.tiers[tier].quantiser.compute_codes(rows)).all()
+    expected = codec.tiers[tier].quantiser.compute_codes(rows[coded.columns["position"]])
+    assert (coded.quick[tier].codes == expected).all()
     before = resident_mb()
     for _ in range(100):
         _ = coded.quick[tier].codes
