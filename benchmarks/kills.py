@@ -1,9 +1,11 @@
 """Kill a process that changes a gallery, at random moments, and see that nothing acknowledged was lost.
 
-A child adds, removes, reopens, snapshots, compacts and embeds anew one gallery, and drops its old
+A child adds, removes, reopens, snapshots, restores, compacts and embeds anew one gallery, and drops its old
 generations; it says before each change what it begins and after it that it is done. It is killed with
 SIGKILL; the gallery is opened again without any repair, and compared with what was acknowledged: every
-acknowledged change is there, and the one that the signal cut off is there whole or not at all.
+acknowledged change is there, and the one that the signal cut off is there whole or not at all. A snapshot
+holds its images' files; what was restored from one is whole, and a restore that was cut off ends when it is
+begun again.
 Usage: kills.py --help
 """
 
@@ -11,13 +13,14 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,12 +33,13 @@ from numpy.typing import NDArray
 from index.embedded.ann import Limits
 from index.embedded.compaction import compact_gallery
 from index.embedded.engine import EmbeddedGallery
-from index.embedded.snapshot import check_snapshot, take_snapshot
+from index.embedded.snapshot import check_snapshot, restore_snapshot, take_snapshot
+from index.embedded.store import FILE_NAME
 from index.embedded.verification import verify_gallery
 from index.errors import SnapshotInvalid
 from index.gallery import stored_spec
 from index.generations import current_folder, other_generations
-from index.images import image_path
+from index.images import image_path, image_paths
 from index.records import ImageRecord, Where
 from index.reindex import NewEncoder
 from index.space import EmbeddingSpec, Modality, l2_normalise
@@ -45,7 +49,7 @@ DIM = 64
 # Two in turn, so that a generation which a kill left half made is gone on with.
 ENCODERS = ("encoder-a", "encoder-b")
 BATCH = 48
-MOST_BATCHES = 60
+MOST_BATCHES = 30
 # Small, so that coding, joining and learning anew happen all the time.
 LIMITS = Limits(flat=96 * DIM, seal=64 * DIM, segment=1024, exact=0)
 ROOT = Path(__file__).parents[1]
@@ -103,12 +107,15 @@ class Life:
         folder: Of the gallery, in a folder of its own.
         held: What is there.
         draw: Chooses.
+        gallery: Open.
+        last: The snapshot that it took last.
     """
 
     folder: Path
     held: State
     draw: random.Random
     gallery: EmbeddedGallery = field(init=False)
+    last: Path | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.gallery = opened(self.folder, self.held)
@@ -135,9 +142,15 @@ class Life:
 
     def snapshot(self, number: int) -> None:
         """Take a snapshot beside the open gallery."""
-        take_snapshot(
-            current_folder(self.folder), self.folder / "images", self.folder.parent / f"snapshot-{number}"
-        )
+        self.last = self.folder.parent / f"snapshot-{number}"
+        take_snapshot(current_folder(self.folder), self.files, self.last)
+
+    def restore(self, number: int) -> None:
+        """Restore the last snapshot beside the gallery, or take one."""
+        if self.last is None:
+            self.snapshot(number)
+        elif not (where := restored(self.last)).exists():
+            restore_snapshot(self.last, where, where / "images")
 
     def compact(self, number: int) -> None:  # noqa: ARG002
         """Close, compact and open."""
@@ -166,6 +179,7 @@ OPERATIONS: dict[str, tuple[int, Step, Callable[[State, int], State]]] = {
     "remove": (5, Life.remove, lambda held, number: replace(held, batches=held.batches - {number})),
     "reopen": (2, Life.reopen, lambda held, _: held),
     "snapshot": (2, Life.snapshot, lambda held, _: held),
+    "restore": (2, Life.restore, lambda held, _: held),
     "compact": (2, Life.compact, lambda held, _: held),
     "reindex": (3, Life.reindex, lambda held, _: held.reindexed()),
     "drop": (1, Life.drop, lambda held, _: held),
@@ -246,15 +260,46 @@ def check(folder: Path, held: State, name: str, number: int) -> State:
                 assert found[0].record == records[7], f"batch {one} is not found"
             (far,) = gallery.search(rows[:1], 10**6, exact=True)
             assert len(far) == BATCH * len(counts), "a search does not find all that is there"
-    faults = verify_gallery(current_folder(folder), folder / "images").faults
-    assert not faults, faults
+    files = folder.parent / "files"
+    for path in set(image_paths(files)) - set(files_of(found_state.batches, files)):
+        path.unlink()  # nobody removes the files of a batch with it
+    check_whole(current_folder(folder), files, BATCH * len(counts))
     for snapshot in folder.parent.glob("snapshot-*"):
         try:
-            manifest, _ = check_snapshot(snapshot)
-            assert manifest.images % BATCH == 0, f"{snapshot} holds a batch in part"
+            check_snapshot(snapshot)
         except SnapshotInvalid:
             assert snapshot.name == f"snapshot-{number}", f"the acknowledged {snapshot} is not whole"
+        else:
+            check_restored(snapshot)
     return found_state
+
+
+def files_of(batches: Iterable[int], files: Path) -> Iterator[Path]:
+    """Where the image files of batches are."""
+    return (image_path(files, record.image_id) for one in batches for record in batch(one, 0)[0])
+
+
+def restored(snapshot: Path) -> Path:
+    """Where a snapshot is restored to."""
+    return snapshot.with_name(f"restored-from-{snapshot.name}")
+
+
+def check_restored(snapshot: Path) -> None:
+    """Restore the snapshot, or end what was begun; it holds whole batches, each image with its file."""
+    where = restored(snapshot)
+    if not (where / FILE_NAME).exists():
+        restore_snapshot(snapshot, where, where / "images")
+    manifest, _ = check_snapshot(snapshot)
+    assert manifest.images % BATCH == 0, f"{snapshot} holds a batch in part"
+    check_whole(where, where / "images", manifest.images)
+
+
+def check_whole(gallery: Path, files: Path, images: int) -> None:
+    """The gallery is without a fault, and so many images have their files."""
+    found = verify_gallery(gallery, files)
+    assert not found.faults, found.faults
+    assert found.images == images, f"{gallery} holds {found.images} images in the place of {images}"
+    assert (found.image_files or 0) == images, f"{files} holds {found.image_files} files of {images} images"
 
 
 def in_use(folder: Path, allowed: Sequence[State]) -> State:
@@ -280,10 +325,8 @@ def kill_often(kills: int, seed: int) -> Counter[str]:
             held, name, cut = killed(folder, held, 1 + number, draw)
             held = check(folder, held, name, cut)
             met[name] += 1
-            for snapshot in Path(parent).glob("snapshot-*"):
-                for path in sorted(snapshot.rglob("*"), reverse=True):
-                    path.rmdir() if path.is_dir() else path.unlink()
-                snapshot.rmdir()
+            for taken in (*Path(parent).glob("snapshot-*"), *Path(parent).glob("restored-*")):
+                shutil.rmtree(taken)
     return met
 
 
