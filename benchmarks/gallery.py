@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import astuple
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event, Thread
@@ -26,6 +27,7 @@ from index.gallery import Device
 
 TARGET = 0.99
 WARM = 10
+REMOVED_AT_ONCE = 1000
 PACKAGES = ["numpy", "faiss-cpu", "faiss-gpu", "hnswlib", "usearch", "lancedb", "milvus-lite", "pymilvus"]
 
 
@@ -122,6 +124,9 @@ def run_one(name: str, site: Site, folder: Path, insert_batches: int) -> dict[st
     }
     if opened_again := engine.restarted():
         engine, report["start_s"] = opened_again
+    removed = np.flatnonzero(site.removed(np.arange(site.count))).tolist()
+    for start in range(0, len(removed), REMOVED_AT_ONCE):
+        engine.remove(removed[start : start + REMOVED_AT_ONCE])
     report["searches"] = measure(engine, site, expected)
     report["resident_gb"] = round(resident_gb(), 2)
     report["peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
@@ -139,7 +144,7 @@ def in_own_process(
     name: str, site: Site, folder: Path, insert_batches: int, timeout_s: int
 ) -> dict[str, Any]:
     """``run_one`` in a new process; what went wrong in place of a report."""
-    told = [str(site.count), str(site.dim), str(site.queries), str(site.per_person), str(insert_batches)]
+    told = [str(number) for number in (*astuple(site), insert_batches)]
     try:
         done = subprocess.run(
             [sys.executable, __file__, "--one", name, str(folder), *told],
@@ -157,7 +162,8 @@ def in_own_process(
 def markdown(site: Site, reports: list[dict[str, Any]]) -> str:
     """The tables of one site."""
     lines = [
-        f"### {site.count:,} x {site.dim}, about {site.per_person} images a person, {site.queries} queries",
+        f"### {site.count:,} x {site.dim}, about {site.per_person} images a person, {site.queries} queries"
+        + (f", one of {site.remove_every} removed again" if site.remove_every else ""),
         "",
         "| engine | build s | start s | GB in memory | GB on disk | filter | recall@20 | p50 ms | p99 ms "
         "| too few |",
@@ -214,6 +220,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=["peca"], choices=[*ENGINES, "all"])
     parser.add_argument("--queries", type=int, default=200, help="people sought, by each filter")
     parser.add_argument("--per-person", type=int, default=50, help="images of a person")
+    parser.add_argument("--remove-every", type=int, default=0, help="remove one of so many again (peca)")
     parser.add_argument("--insert-batches", type=int, default=40, help="of 256, beside searches; 0 for none")
     parser.add_argument("--timeout-s", type=int, default=1800, help="for each engine and site")
     parser.add_argument("--folder", type=Path, help="where galleries are built (default: a temporary folder)")
@@ -225,7 +232,7 @@ def main() -> None:
     text, content = [machine(), ""], []
     for count in options.sizes:
         for dim in options.dims:
-            site = Site(count, dim, options.queries, options.per_person)
+            site = Site(count, dim, options.queries, options.per_person, options.remove_every)
             reports = []
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
                 np.savez(Path(folder) / "answers.npz", **answers(site))  # type: ignore[arg-type]
@@ -247,11 +254,9 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         name, folder, *numbers = sys.argv[2:]
-        count, dim, queries, per_person, insert_batches = map(int, numbers)
+        *drawn, insert_batches = map(int, numbers)
         try:
-            print(
-                json.dumps(run_one(name, Site(count, dim, queries, per_person), Path(folder), insert_batches))
-            )
+            print(json.dumps(run_one(name, Site(*drawn), Path(folder), insert_batches)))
         except Missing as missing:
             print(json.dumps({"engine": name, "failed": str(missing)}))
     else:

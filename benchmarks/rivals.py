@@ -72,6 +72,10 @@ class Engine(ABC):
     def search(self, query: NDArray[np.float32], k: int, where: Where, effort: int) -> list[int]:
         """The numbers of the images found."""
 
+    def remove(self, numbers: list[int]) -> None:  # noqa: ARG002
+        """Remove these images."""
+        raise Missing("removal is measured of peca alone")
+
     def restarted(self) -> tuple[Self, float] | None:
         """The engine opened again, and the seconds this took; ``None`` where only building makes it."""
         return None
@@ -104,6 +108,10 @@ class Peca(Engine):
     def search(self, query: NDArray[np.float32], k: int, where: Where, effort: int) -> list[int]:  # noqa: ARG002
         """See ``Engine``."""
         return [_number(hit.record) for hit in self._gallery.search(query[np.newaxis], k, where)[0]]
+
+    def remove(self, numbers: list[int]) -> None:
+        """See ``Engine``."""
+        self._gallery.remove(Where(image_ids=[str(number) for number in numbers]))
 
     def restarted(self) -> tuple[Self, float]:
         """See ``Engine``."""

@@ -31,12 +31,14 @@ class Site:
         dim: Length D of a vector.
         queries: How many people are sought, by an image that is not in the gallery.
         per_person: Images of a person, on average.
+        remove_every: Every so many images one is removed again; 0 for none.
     """
 
     count: int
     dim: int
     queries: int = 200
     per_person: int = 50
+    remove_every: int = 0
 
     def chunks(self) -> Iterator[tuple[list[ImageRecord], NDArray[np.float32]]]:
         """Records and (n, D) unit rows, by chunk."""
@@ -68,6 +70,10 @@ class Site:
             centres[people] + _SPREAD * rng.standard_normal((self.queries, self.dim), np.float32)
         )
 
+    def removed(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) which of these images are removed again."""
+        return numbers % self.remove_every == 0 if self.remove_every else np.zeros(len(numbers), bool)
+
     def _centres(self) -> NDArray[np.float32]:
         people = max(self.count // self.per_person, 1)
         return np.random.default_rng(0).standard_normal((people, self.dim), np.float32)
@@ -97,7 +103,7 @@ def answers(site: Site) -> dict[str, NDArray[np.int64]]:
         cosines = sought @ rows.T
         numbers = np.arange(start, start + len(rows))
         for name, where in FILTERS.items():
-            kept = passing(where, records)
+            kept = passing(where, records) & ~site.removed(numbers)
             both = np.concatenate([scores[name], cosines[:, kept]], axis=1)
             named = np.concatenate(
                 [found[name], np.broadcast_to(numbers[kept], (len(sought), kept.sum()))], axis=1
