@@ -5,14 +5,22 @@ between them. Mean, standard deviation and unit length live inside the encoder's
 """
 
 import io
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-from exporter.errors import ImageAnimated, ImageEmpty, ImageTooLarge, ImageTruncated, NotAnImage
+from exporter.errors import (
+    ImageAnimated,
+    ImageEmpty,
+    ImageRefused,
+    ImageTooLarge,
+    ImageTruncated,
+    NotAnImage,
+)
 from exporter.parts import check_parts
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -20,6 +28,9 @@ RESAMPLE = "bilinear"
 MAX_PIXELS = 50_000_000
 
 _WIDE_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+_TIFF_MAGICS = (b"II*\0", b"MM\0*")
+# libtiff gives samples in this machine's order of bytes, and Pillow unpacks these in the file's.
+_NATIVE_MODES = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 _BAND = 256
 _RUN_LENGTHS = {1, 2}
 _TURNS = {
@@ -78,17 +89,42 @@ def open_image(
     """
     if isinstance(data, Path):
         data = data.read_bytes()
-    image = read_header(data, max_pixels=max_pixels)
+    picture = decode(data, max_pixels=max_pixels, least_side=least_side)
     try:
-        if least_side is not None:
-            image.draft(None, (least_side, least_side))
-        image.load()
-        return _to_rgb(upright(image))
+        return _to_rgb(picture)
     except Exception as error:  # decoders of damaged bytes fail in more ways than they tell
         raise ImageTruncated(f"the image's data is cut short or damaged: {error}") from None
 
 
-def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(data: bytes, *, max_pixels: int, least_side: int | None = None) -> Image.Image:
+    """Decode an image file to an upright picture of its own samples, of which the least is the darkest.
+
+    Samples of one channel keep their width; those of which the least is white are turned over, as Pillow
+    does up to 8 bits: 16 bits to 65,535 less each, floats to their negatives. Signed 8 bits are given in 32.
+    Of grey with 16 bits and transparency the grey is given.
+
+    Args:
+        data: The bytes of the file.
+        max_pixels: As in ``open_image``.
+        least_side: As in ``open_image``.
+
+    Raises:
+        ImageRefused: One of its subclasses, by reason.
+    """
+    image = read_header(data, max_pixels=max_pixels)
+    try:
+        if least_side is not None:
+            image.draft(None, (least_side, least_side))
+        kind = _kind_of_samples(image)
+        image.load()
+        return _as_meant(upright(image), kind)
+    except ImageRefused:
+        raise
+    except Exception as error:  # as above
+        raise ImageTruncated(f"the image's data is cut short or damaged: {error}") from None
+
+
+def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
     """Open an image file whose pixels are yet to be decoded: one picture, of a format and size that are read.
 
     Args:
@@ -104,6 +140,11 @@ def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
+        if data.startswith(_TIFF_MAGICS):
+            raise NotAnImage(
+                "expected a TIFF file of 8 or 16 bits or floats of 32 bits a sample, the least of which is "
+                "black; this one is damaged or of another kind: save the image as PNG"
+            ) from None
         raise NotAnImage(f"expected one of {', '.join(FORMATS)}; these bytes are none of them") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLarge(f"expected at most {max_pixels:,} pixels; the image has many more") from None
@@ -156,6 +197,62 @@ def _check_single(image: Image.Image) -> None:
             raise ImageTruncated(f"the image's directory of pages is damaged: {error}") from None
     if several:
         raise ImageAnimated("expected a single picture, got several frames or pages")
+
+
+class _Kind(StrEnum):
+    """What Pillow does not tell of the samples that it gives."""
+
+    TOLD = "told"
+    WHITE_IS_ZERO = "white is zero"
+    SIGNED_8 = "signed 8 bits"
+    UNSIGNED_32 = "unsigned 32 bits"
+    GREY_ALPHA_16 = "16 bits of grey and of transparency"
+
+
+def _kind_of_samples(image: ImageFile.ImageFile) -> _Kind:
+    """The kind of an opened image's samples; also has its bytes unpacked as they are."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _kind_of_tiff(image)
+    if [(tile.codec_name, tile.args) for tile in image.tile] == [("zip", "LA;16B")]:
+        # Pillow drops the low bytes; as four bytes of a pixel they are all there.
+        image.tile = [tile._replace(args="RGBA") for tile in image.tile]
+        return _Kind.GREY_ALPHA_16
+    return _Kind.TOLD
+
+
+def _kind_of_tiff(image: TiffImagePlugin.TiffImageFile) -> _Kind:
+    tile = image.tile[0]
+    if image.use_load_libtiff and isinstance(tile.args, tuple):
+        raw_mode, *rest = tile.args
+        image.tile = [tile._replace(args=(_NATIVE_MODES.get(raw_mode, raw_mode), *rest))]
+    tags = image.tag_v2
+    signed = tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == 2
+    if image.mode in _WIDE_MODES and tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+        return _Kind.WHITE_IS_ZERO
+    if image.mode == "I" and not signed:
+        return _Kind.UNSIGNED_32
+    return _Kind.SIGNED_8 if image.mode == "L" and signed else _Kind.TOLD
+
+
+def _as_meant(image: Image.Image, kind: _Kind) -> Image.Image:
+    """The picture of a loaded image whose samples are of ``kind``."""
+    if kind is _Kind.TOLD:
+        return image
+    samples = np.asarray(image)
+    match kind:
+        case _Kind.WHITE_IS_ZERO:
+            return Image.fromarray(-samples if samples.dtype.kind == "f" else 65_535 - samples)
+        case _Kind.SIGNED_8:
+            return Image.fromarray(samples.view(np.int8).astype(np.int32))
+        case _Kind.GREY_ALPHA_16:
+            high, low = samples[..., 0].astype(np.uint16), samples[..., 1]
+            return Image.fromarray(high << 8 | low)
+    if samples.min() < 0:
+        raise NotAnImage(
+            "expected unsigned samples of 32 bits below 2,147,483,648, got greater ones; save the image "
+            "with 16 bits or as floats"
+        )
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

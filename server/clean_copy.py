@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from exporter.errors import ImageTruncated
-from exporter.preprocess import orientation, read_header, upright
+from exporter.preprocess import decode, orientation, read_header
 
 _ORIENTATION = 0x0112
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -135,12 +135,10 @@ def _webp_chunk(kind: bytes, content: bytes, has_exif: bool) -> bytes:
 
 
 def _written_anew(data: bytes, max_pixels: int) -> bytes:
-    """The decoded picture, samples as they were, as an upright TIFF file compressed without loss."""
+    """The decoded picture, samples as they are meant, as an upright TIFF file compressed without loss."""
+    # A copy has none of the tags that a file's own object would write again.
+    plain = decode(data, max_pixels=max_pixels).copy()
     try:
-        image = read_header(data, max_pixels=max_pixels)
-        image.load()
-        # A copy has none of the tags that a file's own object would write again.
-        plain = upright(image).copy()
         plain.info = {}
         buffer = io.BytesIO()
         plain.save(buffer, "TIFF", compression="tiff_adobe_deflate")

@@ -15,7 +15,7 @@ from exporter.errors import (
     NotAnImage,
 )
 from exporter.parts import MAX_SCANS
-from exporter.preprocess import load_image, open_image
+from exporter.preprocess import decode, load_image, open_image
 
 HW = (24, 12)
 
@@ -89,6 +89,100 @@ def test_eight_bit_samples_in_a_wide_file_are_taken_as_they_are(dtype):
     assert np.array_equal(image, samples)
 
 
+def infrared_tiff(samples, order="<", photometric=1, deflated=False):
+    """A TIFF file of one channel whose samples stand as they are, whatever Pillow would write."""
+    body = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    body = zlib.compress(body) if deflated else body
+    height, width = samples.shape
+    entries = [
+        *[(256, width), (257, height), (258, samples.itemsize * 8), (259, 8 if deflated else 1)],
+        *[(262, photometric), (273, 8 + 2 + 12 * 10 + 4), (277, 1), (278, height), (279, len(body))],
+        (339, {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]),
+    ]
+    directory = b"".join(
+        struct.pack(order + "HHI", tag, 4 if tag in (273, 279) else 3, 1)
+        + struct.pack(order + ("I" if tag in (273, 279) else "H2x"), value)
+        for tag, value in entries
+    )
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    return magic + struct.pack(order + "IH", 8, len(entries)) + directory + bytes(4) + body
+
+
+def ramp_of(dtype, low, high):
+    return np.linspace(low, high, 400).reshape(40, 10).astype(dtype)
+
+
+def stretched(samples):
+    """By a plain reckoning what the encoder sees of samples of one channel."""
+    low, high = np.percentile(samples.astype(np.float64), (1, 99))
+    return ((samples - low) / (high - low)).clip(0, 1) * 255
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_infrared_whose_least_sample_is_white_is_no_negative(dtype, deflated):
+    samples = ramp_of(dtype, 0, 255) if dtype == "uint8" else ramp_of(dtype, 7000, 9000)
+    image = np.asarray(open_image(infrared_tiff(samples, photometric=0, deflated=deflated)))[..., 0]
+    meant = 255 - samples if dtype == "uint8" else stretched(-samples.astype(np.float64))
+    assert np.abs(image - meant.astype(float)).max() <= 0.5
+    assert image[0, 0] == 255
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["int8", "uint16", "int16", "int32", "float32"],
+)
+def test_samples_are_read_as_they_stand_whatever_their_width_sign_and_order(dtype, order, deflated):
+    samples = ramp_of(dtype, -100, 120) if dtype == "int8" else ramp_of(dtype, 500, 9000)
+    data = infrared_tiff(samples, order, deflated=deflated)
+    assert np.array_equal(np.asarray(decode(data, max_pixels=400)), samples)
+    assert np.abs(np.asarray(open_image(data))[..., 0] - stretched(samples)).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_unsigned_samples_of_32_bits_are_read_or_refused_never_wrapped(deflated):
+    samples = ramp_of("uint32", 0, 2**31 - 1)
+    data = infrared_tiff(samples, deflated=deflated)
+    assert np.array_equal(np.asarray(decode(data, max_pixels=400)), samples)
+    samples[-1, -1] = 2**31
+    with pytest.raises(NotAnImage, match="below 2,147,483,648, got greater ones; save"):
+        open_image(infrared_tiff(samples, deflated=deflated))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        infrared_tiff(ramp_of("float64", 15, 38)),
+        infrared_tiff(ramp_of("uint16", 7000, 9000), ">", photometric=0),
+        infrared_tiff(ramp_of("uint32", 7000, 9000), ">"),
+    ],
+)
+def test_a_tiff_of_samples_that_are_not_read_is_refused_in_words(data):
+    with pytest.raises(NotAnImage, match=r"8 or 16 bits or floats of 32 bits .* save the image as PNG"):
+        open_image(data)
+
+
+def png_of_grey_and_alpha(samples):
+    """A PNG file of 16-bit grey with transparency, its rows filtered by what stands to the left."""
+    pixels = np.stack([samples, samples[::-1]], axis=-1).astype(">u2")
+    rows = pixels.view(np.uint8).reshape(*samples.shape, 4)
+    filtered = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1])).reshape(len(rows), -1)
+    body = b"".join(b"\1" + row.tobytes() for row in filtered)
+    header = struct.pack(">IIBBBBB", *samples.shape[::-1], 16, 4, 0, 0, 0)
+    return png_file((b"IHDR", header), (b"IDAT", zlib.compress(body)), (b"IEND", b""))
+
+
+def test_sixteen_bits_of_grey_beside_transparency_are_stretched_as_without():
+    samples = ramp_of("uint16", 7000, 9000)
+    data = png_of_grey_and_alpha(samples)
+    assert Image.open(io.BytesIO(data)).mode == "RGBA"
+    assert np.array_equal(np.asarray(decode(data, max_pixels=400)), samples)
+    alone = open_image(encoded(Image.fromarray(samples)))
+    assert np.array_equal(np.asarray(open_image(data)), np.asarray(alone))
+
+
 def test_exif_orientation_is_applied_and_dropped(photograph):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -111,17 +205,16 @@ def test_transparency_and_palettes_become_rgb(photograph):
         )
 
 
-def png_header(width, height):
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 64))
-        + chunk(b"IEND", b"")
+def png_file(*chunks):
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     )
+
+
+def png_header(width, height):
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return png_file((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 64)), (b"IEND", b""))
 
 
 @pytest.mark.parametrize(
