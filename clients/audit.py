@@ -86,6 +86,9 @@ def export(
 ) -> None:
     """Write records of the audit log, oldest first; that you did is recorded there too.
 
+    Of a record that was changed after it was written only that is told, with the text of its line; the
+    command then ends with 1.
+
     Example: peca audit export --case 2026-17 --format csv --out case.csv
     """
     from server.audit import Action, AuditLog
@@ -99,11 +102,14 @@ def export(
         audit.append(Action.READ, os_user=os_user(), export=export_format, filters=wanted.as_json())
     form = ExtractFormat(export_format)
     if out is None:
-        count = write_extract(folder, wanted, form, sys.stdout)
+        count, broken = write_extract(folder, wanted, form, sys.stdout)
     else:
         with out.open("w", encoding="utf-8", newline="") as file:
-            count = write_extract(folder, wanted, form, file)
+            count, broken = write_extract(folder, wanted, form, file)
     print(counted(count, "record"), file=sys.stderr)
+    if broken:
+        print(f"BROKEN: {broken:,} of them; run: peca audit verify", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _check_log(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TextIO
 from index.errors import InvalidInput
 from server.audit import FILE_NAME
 from server.chain import Record
-from server.trail import AuditFilter, ended, log_records
+from server.trail import AuditFilter, LogLine, ended, log_lines
 
 COLUMNS = (
     "sequence",
@@ -48,18 +48,21 @@ class ExtractFormat(StrEnum):
     CSV = "csv"
 
 
-def write_extract(folder: Path, wanted: AuditFilter, form: ExtractFormat, out: TextIO) -> int:
+def write_extract(folder: Path, wanted: AuditFilter, form: ExtractFormat, out: TextIO) -> tuple[int, int]:
     """Write the records of a data folder that fit, oldest first.
+
+    Of a record that was changed after it was written only that is told, and the text of its line.
 
     Args:
         folder: The data folder.
         wanted: Which records.
-        form: ``jsonl`` gives each line as it stands; ``csv`` a table, with what has no column of its own as
-            JSON in ``other``, and an apostrophe before text that a spreadsheet would run.
+        form: ``jsonl`` gives each line as it stands, of a broken one ``broken`` and ``line``; ``csv`` a
+            table, with what has no column of its own as JSON in ``other``, and an apostrophe before text
+            that a spreadsheet would run.
         out: Where; a CSV file must be opened with ``newline=""``.
 
     Returns:
-        How many records were written.
+        How many records were written, and how many of them are broken.
 
     Raises:
         InvalidInput: The folder holds no audit log.
@@ -67,18 +70,25 @@ def write_extract(folder: Path, wanted: AuditFilter, form: ExtractFormat, out: T
     path = folder / FILE_NAME
     if not path.is_file():
         raise InvalidInput(f"there is no audit log {path}; name the server's data folder")
-    fitting = ((line, record) for _, line, record in log_records(path) if wanted.matches(record))
-    return _write_lines(fitting, out) if form is ExtractFormat.JSONL else _write_table(fitting, out)
+    fitting = (line for line in log_lines(path) if wanted.matches(line.claims))
+    written = _write_lines(fitting, out) if form is ExtractFormat.JSONL else _write_table(fitting, out)
+    broken = [line.broken is not None for line in written]
+    return len(broken), sum(broken)
 
 
-def _write_lines(records: Iterator[tuple[bytes, Record]], out: TextIO) -> int:
-    return sum(bool(out.write(line.decode(errors="backslashreplace") + "\n")) for line, _ in records)
+def _write_lines(lines: Iterator[LogLine], out: TextIO) -> Iterator[LogLine]:
+    for line in lines:
+        told = line.line.decode(errors="backslashreplace") if line.broken is None else _nested(line.told)
+        out.write(told + "\n")
+        yield line
 
 
-def _write_table(records: Iterator[tuple[bytes, Record]], out: TextIO) -> int:
+def _write_table(lines: Iterator[LogLine], out: TextIO) -> Iterator[LogLine]:
     table = csv.writer(out)
     table.writerow([*COLUMNS, "other", *_CHAIN])
-    return sum(bool(table.writerow(map(_cell, _cells(record)))) for _, record in records)
+    for line in lines:
+        table.writerow(map(_cell, _cells(line.told)))
+        yield line
 
 
 def _cells(record: Record) -> list[object]:

@@ -30,6 +30,7 @@ from index.errors import (
     PecaError,
     UnknownCamera,
 )
+from server.chain import RecordBroken
 from server.errors import (
     BatchTooLarge,
     CameraRefused,
@@ -129,6 +130,7 @@ KINDS: dict[type[PecaError], Kind] = {
     BundleInvalid: Kind("encoder-invalid", 503, "The encoder cannot be opened"),
     EncoderMismatch: Kind("encoder-mismatch", 409, "The encoder is not the gallery's"),
     SearchUnknown: Kind("search-unknown", 404, "There is no such search"),
+    RecordBroken: Kind("record-broken", 500, "A record of the audit log was changed"),
     ResultUnknown: Kind("result-unknown", 404, "The search did not show this image"),
     WatchlistUnknown: Kind("watchlist-unknown", 404, "There is no such watchlist"),
     HitUnknown: Kind("hit-unknown", 404, "There is no such hit"),

@@ -258,6 +258,9 @@ class SearchesAnswer(BaseModel):
     """Searches of the audit log, newest first."""
 
     items: list[SearchSummary]
+    broken: list[str] = Field(
+        description="What is wrong with each record that was changed after it was written, and so not listed."
+    )
     next_cursor: str | None = Field(description="Asks for the searches before; null where there are none.")
 
 
@@ -287,7 +290,7 @@ class AuditRecord(BaseModel):
     """A line of the audit log, as it stands there; its action decides what it has beyond these members.
 
     A line of a version without a chain has ``at`` in place of ``began_at`` and ``ended_at``, and no place
-    in the chain.
+    in the chain. Of a line that was changed after it was written only ``broken`` and ``line`` are told.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -299,6 +302,8 @@ class AuditRecord(BaseModel):
     ended_at: str | None = Field(None, description="ISO 8601, UTC.")
     previous_sha256: str | None = Field(None, description="Of the record before.")
     sha256: str | None = Field(None, description="Of this record without this member.")
+    broken: str | None = Field(None, description="Why the line is not a record as it was written.")
+    line: str | None = Field(None, description="The text of such a line, which proves nothing.")
 
 
 class ChainHead(BaseModel):

@@ -1,7 +1,8 @@
 """Reading the audit log: searches by id, pages by time, key, case and action.
 
 The log is the truth. An SQLite file beside it says where each record begins; it is caught up when
-something is read, up to what is on the disk, and forgets what no longer stands in the log.
+something is read, up to what is on the disk, and forgets what no longer stands in the log. Each record
+is held against its own SHA-256 when it is read; ``server.verification`` looks at the chain as a whole.
 """
 
 import hashlib
@@ -16,11 +17,11 @@ from threading import Lock
 from index.files import PRIVATE
 from index.records import as_utc
 from server.audit import FILE_NAME, Action
-from server.chain import Record, RecordBroken, parsed
+from server.chain import Record, RecordBroken, is_chained, parsed, read_record
 from server.errors import SearchUnknown, StorageUnavailable
 
 INDEX_NAME = "audit.index.sqlite3"
-_FORM = 2
+_FORM = 3
 """Of the index: one of another form, which an earlier version may have made wrongly, is made anew."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -93,6 +94,44 @@ class AuditFilter:
         return " AND ".join(["1", *given]), list(given.values())
 
 
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of the log, and whether it can be believed.
+
+    Attributes:
+        start: The byte of the log where it begins.
+        line: As it stands, without its line feed.
+        claims: The record that it claims to be; empty where it claims none.
+        broken: Why it is not a record as it was written; ``None`` where it is.
+    """
+
+    start: int
+    line: bytes
+    claims: Record
+    broken: str | None
+
+    @property
+    def told(self) -> Record:
+        """The record; of a broken one why it is (``broken``) and the text of its line (``line``), no more."""
+        if self.broken is None:
+            return self.claims
+        return {"broken": self.broken, "line": self.line.decode(errors="backslashreplace")}
+
+    def record(self) -> Record:
+        """The record as it was written.
+
+        Raises:
+            RecordBroken: It is not that.
+        """
+        if self.broken is not None:
+            raise RecordBroken(f"{self.where()}; run: peca audit verify")
+        return self.claims
+
+    def where(self) -> str:
+        """Where a broken line stands, and why it is broken."""
+        return f"the record at byte {self.start} of {FILE_NAME}: {self.broken}"
+
+
 class AuditTrail:
     """The records of a data folder's audit log; safe to call from several threads.
 
@@ -120,20 +159,26 @@ class AuditTrail:
 
         Raises:
             SearchUnknown: There is none.
+            RecordBroken: It was changed after it was written.
             StorageUnavailable: The log cannot be read.
         """
         found = self._select("search_id = ? AND action = ?", [search_id, Action.SEARCH], "start", 1)
         if not found:
             raise SearchUnknown(f"the audit log holds no search {search_id!r}")
-        return found[0][1]
+        return found[0].record()
 
     def verdicts(self, search_id: str) -> list[Record]:
-        """The verdicts on the results of a search, oldest first."""
-        found = self._select("search_id = ? AND action = ?", [search_id, Action.VERDICT], "start", -1)
-        return [record for _, record in found]
+        """The verdicts on the results of a search, oldest first.
 
-    def page(self, wanted: AuditFilter, cursor: int | None, limit: int) -> tuple[list[Record], int | None]:
-        """The newest records that fit, newest first, and the cursor of the next page.
+        Raises:
+            RecordBroken: One of them was changed after it was written.
+            StorageUnavailable: The log cannot be read.
+        """
+        found = self._select("search_id = ? AND action = ?", [search_id, Action.VERDICT], "start", -1)
+        return [line.record() for line in found]
+
+    def page(self, wanted: AuditFilter, cursor: int | None, limit: int) -> tuple[list[LogLine], int | None]:
+        """The newest records that fit, newest first, and the cursor of the next page; broken ones among them.
 
         Args:
             wanted: Which.
@@ -144,13 +189,13 @@ class AuditTrail:
         below = [] if cursor is None else [f"start < {cursor:d}"]
         found = self._select(" AND ".join([conditions, *below]), values, "start DESC", limit + 1)
         page = found[:limit]
-        return [record for _, record in page], page[-1][0] if len(found) > limit else None
+        return page, page[-1].start if len(found) > limit else None
 
     def close(self) -> None:
         """Release the index."""
         self._database.close()
 
-    def _select(self, where: str, values: list[str], order: str, limit: int) -> list[tuple[int, Record]]:
+    def _select(self, where: str, values: list[str], order: str, limit: int) -> list[LogLine]:
         try:
             with self._lock:
                 self._catch_up()
@@ -158,9 +203,12 @@ class AuditTrail:
                     f"SELECT start, size FROM records WHERE {where} ORDER BY {order} LIMIT ?",  # noqa: S608
                     [*values, limit],
                 ).fetchall()
+            earlier_end = _earlier_end(self._log)
             with self._log.open("rb") as log:
-                return [(start, parsed(os.pread(log.fileno(), size, start))) for start, size in rows]
-        except (OSError, sqlite3.Error, RecordBroken) as error:
+                return [
+                    _judged(start, os.pread(log.fileno(), size, start), earlier_end) for start, size in rows
+                ]
+        except (OSError, sqlite3.Error) as error:
             raise StorageUnavailable(f"the audit log {self._log} cannot be read: {error}") from error
 
     def _opened(self) -> sqlite3.Connection:
@@ -214,31 +262,57 @@ class AuditTrail:
         return self._log.stat().st_size
 
     def _rows(self, begin: int, end: int) -> Iterator[tuple[object, ...]]:
-        for start, line, record in log_records(self._log, begin):
+        for start, line in _lines(self._log, begin):
             if start >= end:
                 return
+            claims = _claims(line)
+            if claims is None and start < _earlier_end(self._log):
+                continue
+            record = claims or {}
             told = (record.get(name) for name in ("action", "key", "case", "search_id"))
             texts = [value if isinstance(value, str) else None for value in told]
             yield (start, len(line), hashlib.sha256(line).hexdigest(), *texts, ended(record))
 
 
-def log_records(path: Path, begin: int = 0) -> Iterator[tuple[int, bytes, Record]]:
-    """The records of a log from the byte ``begin`` on, each with where its line begins, and the line.
+def log_lines(path: Path) -> Iterator[LogLine]:
+    """The records of a log, oldest first, broken ones among them. A line without its end is left."""
+    earlier_end = _earlier_end(path)
+    for start, line in _lines(path):
+        if start >= earlier_end or _claims(line) is not None:
+            yield _judged(start, line, earlier_end)
 
-    Lines that are no JSON object are passed over: verification names them. A line without its end is left.
-    """
+
+def _lines(path: Path, begin: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The lines from the byte ``begin`` on, without their line feeds, each with where it begins."""
     with path.open("rb") as file:
         file.seek(begin)
         for line in file:
             if not line.endswith(b"\n"):
                 return
-            record = _record_or_none(line)
-            if record is not None:
-                yield begin, line[:-1], record
+            yield begin, line[:-1]
             begin += len(line)
 
 
-def _record_or_none(line: bytes) -> Record | None:
+def _earlier_end(path: Path) -> int:
+    """Where the lines of versions without a chain end; 0 where the first record does not seal them."""
+    before = hashlib.sha256()
+    for start, line in _lines(path):
+        claims = _claims(line)
+        if claims is not None and is_chained(claims):
+            return start if claims.get("previous_sha256") == before.hexdigest() else 0
+        before.update(line + b"\n")
+    return path.stat().st_size
+
+
+def _judged(start: int, line: bytes, earlier_end: int) -> LogLine:
+    try:
+        record = parsed(line) if start < earlier_end else read_record(line)[0]
+    except RecordBroken as error:
+        return LogLine(start, line, _claims(line) or {}, str(error))
+    return LogLine(start, line, record, None)
+
+
+def _claims(line: bytes) -> Record | None:
     try:
         return parsed(line)
     except RecordBroken:

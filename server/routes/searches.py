@@ -75,12 +75,14 @@ def list_searches(
 ) -> SearchesAnswer:
     """Searches, newest first: an operator's own, everyone's for who reads the audit log.
 
-    The reading is itself recorded. A page may be short without being the last.
+    The reading is itself recorded. A page may be short without being the last. A record that was changed
+    after it was written is not listed; `broken` tells of it.
     """
     cursor = None if query.cursor is None else int(query.cursor)
-    records, next_cursor = parts.review.searches(query.case, cursor, query.limit, caller)
+    records, broken, next_cursor = parts.review.searches(query.case, cursor, query.limit, caller)
     return SearchesAnswer(
         items=[_summary(record) for record in records],
+        broken=broken,
         next_cursor=None if next_cursor is None else str(next_cursor),
     )
 

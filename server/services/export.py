@@ -62,6 +62,7 @@ class Export:
 
         Raises:
             SearchUnknown: One of them is not there within the limits of the caller.
+            RecordBroken: A record of them was changed after it was written.
             StorageUnavailable: The audit log cannot be read or written.
         """
         told = [self._review.export(search_id, caller) for search_id in dict.fromkeys(search_ids)]

@@ -48,6 +48,7 @@ class Review:
 
         Raises:
             SearchUnknown: There is none within the limits of the caller.
+            RecordBroken: One of these records was changed after it was written.
             StorageUnavailable: The audit log cannot be read or written.
         """
         return self._read(search_id, caller)
@@ -62,10 +63,14 @@ class Review:
 
     def searches(
         self, case: str | None, cursor: int | None, limit: int, caller: Caller
-    ) -> tuple[list[Record], int | None]:
-        """Searches, newest first, and the cursor of the next page; those of others only for who may audit.
+    ) -> tuple[list[Record], list[str], int | None]:
+        """Searches, newest first; those of others only for who may audit.
 
         What a limited key may not know of is left out, so that a page may be short and not be the last.
+
+        Returns:
+            The searches, what is wrong with each record that was changed after it was written and is
+            therefore not among them, and the cursor of the next page.
 
         Raises:
             StorageUnavailable: The audit log cannot be read or written.
@@ -73,8 +78,10 @@ class Review:
         key = None if caller.holder.may(Permission.AUDIT) else caller.holder.name
         wanted = AuditFilter(key=key, case=case, action=Action.SEARCH)
         self._audit.append(Action.READ, caller, filters=wanted.as_json(), cursor=cursor, limit=limit)
-        records, next_cursor = self._trail.page(wanted, cursor, limit)
-        return [record for record in records if _is_within(record, caller.holder)], next_cursor
+        lines, next_cursor = self._trail.page(wanted, cursor, limit)
+        sound = [line.claims for line in lines if line.broken is None]
+        broken = [line.where() for line in lines if line.broken is not None]
+        return [record for record in sound if _is_within(record, caller.holder)], broken, next_cursor
 
     def judge(self, search_id: str, given: VerdictGiven, caller: Caller) -> Record:
         """Record a verdict; an earlier one of the same holder on the same image stays, superseded.
@@ -85,11 +92,14 @@ class Review:
         Raises:
             SearchUnknown: There is no such search within the limits of the caller.
             ResultUnknown: The search did not show this image.
+            RecordBroken: The search's record, or that of a verdict on it, was changed after it was written.
             StorageUnavailable: The audit log cannot be read or written.
         """
         record = self._seen(search_id, caller.holder)
         if all(result["image_id"] != given.image_id for result in record["results"]):
             raise ResultUnknown(f"search {search_id} did not show an image {given.image_id!r}")
+        # A broken one is noticed before this one is written.
+        self._trail.verdicts(search_id)
         told = given.model_dump(mode="json")
         link = self._audit.append(
             Action.VERDICT, caller, search_id=search_id, case=record.get("case"), **told
@@ -101,12 +111,14 @@ class Review:
     ) -> tuple[list[Record], int | None, Link]:
         """The newest records that fit, newest first, the cursor of the next page, and the chain's head.
 
+        Of a record that was changed after it was written only that is told, and the text of its line.
+
         Raises:
             StorageUnavailable: The audit log cannot be read or written; what is not recorded is not read.
         """
         self._audit.append(Action.READ, caller, filters=wanted.as_json(), cursor=cursor, limit=limit)
-        records, next_cursor = self._trail.page(wanted, cursor, limit)
-        return records, next_cursor, self._audit.head()
+        lines, next_cursor = self._trail.page(wanted, cursor, limit)
+        return [line.told for line in lines], next_cursor, self._audit.head()
 
     def _seen(self, search_id: str, holder: Holder) -> Record:
         """A search that ``holder`` may know of: one that was kept within the cameras of the holder's key."""

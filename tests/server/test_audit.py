@@ -1,5 +1,6 @@
 """The audit log: its chain, what verification notices, and what survives."""
 
+import csv
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from clients.cli import main
 from index.errors import InvalidInput
 from server.access import Caller, Holder, Role
 from server.audit import Action, AuditLog
-from server.chain import Link
+from server.chain import Link, Record, RecordBroken, canonical
 from server.errors import StorageUnavailable
 from server.extracts import ExtractFormat, write_extract
 from server.trail import AuditFilter, AuditTrail
@@ -226,9 +227,9 @@ def trail(tmp_path: Path) -> Iterator[AuditTrail]:
 
 def test_pages_go_from_the_newest_to_the_oldest(trail: AuditTrail) -> None:
     first, cursor = trail.page(AuditFilter(), None, 3)
-    assert [record["search_id"] for record in first] == ["s2", "s1", "s0"]
+    assert [line.claims["search_id"] for line in first] == ["s2", "s1", "s0"]
     rest, end = trail.page(AuditFilter(), cursor, 3)
-    assert ([record["search_id"] for record in rest], end) == (["old"], None)
+    assert ([line.claims["search_id"] for line in rest], end) == (["old"], None)
     new_year = datetime(2026, 1, 3, tzinfo=UTC)
     assert len(trail.page(AuditFilter(before=new_year), None, 9)[0]) == 1
     assert len(trail.page(AuditFilter(after=new_year, key="Ada", case="17"), None, 9)[0]) == 3
@@ -254,17 +255,81 @@ def test_an_index_of_another_log_is_made_anew(tmp_path: Path, trail: AuditTrail)
         assert len(again.page(AuditFilter(), None, 9)[0]) == 6
 
 
+def told(folder: Path) -> list[Record]:
+    with closing(AuditTrail(folder)) as trail:
+        return [line.told for line in trail.page(AuditFilter(), None, 9)[0]]
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_record_of_which_any_byte_was_changed_is_told_as_broken_and_the_others_as_they_are(
+    tmp_path: Path, indexed: bool
+) -> None:
+    fill(tmp_path, 3)
+    sound, lines = told(tmp_path), lines_of(tmp_path)
+    for position in range(0, len(lines[1]) - 1, 7):
+        changed = lines[1][:position] + bytes([lines[1][position] ^ 1]) + lines[1][position + 1 :]
+        put(tmp_path, [lines[0], changed, lines[2]])
+        if not indexed:
+            (tmp_path / "audit.index.sqlite3").unlink()
+        newest, broken, oldest = told(tmp_path)
+        assert (newest, oldest) == (sound[0], sound[2])
+        assert set(broken) == {"broken", "line"}
+        assert broken["line"] == changed[:-1].decode(errors="backslashreplace")
+
+
+def test_a_record_stripped_of_its_place_is_no_line_of_an_earlier_version(tmp_path: Path) -> None:
+    put(tmp_path, [OLD])
+    fill(tmp_path, 2)
+    assert ["broken" in record for record in told(tmp_path)] == [False, False, False]
+    lines = lines_of(tmp_path)
+    for number in (1, 2):
+        place = {"sequence", "previous_sha256", "sha256"}
+        stripped = {name: value for name, value in json.loads(lines[number]).items() if name not in place}
+        put(tmp_path, [*lines[:number], canonical(stripped) + b"\n", *lines[number + 1 :]])
+        assert "broken" in told(tmp_path)[2 - number]
+    put(tmp_path, [OLD.replace(b"admin", b"edwin"), *lines[1:]])
+    assert ["broken" in record for record in told(tmp_path)] == [False, False, True]
+
+
+def test_a_broken_search_is_not_told_and_the_others_are(tmp_path: Path) -> None:
+    fill(tmp_path, 2)
+    lines = lines_of(tmp_path)
+    put(tmp_path, [lines[0].replace(b'"case":"17"', b'"case":"18"'), lines[1]])
+    with closing(AuditTrail(tmp_path)) as trail:
+        with pytest.raises(RecordBroken, match=r"at byte 0 of audit.jsonl: its content .* audit verify"):
+            trail.search("s0")
+        assert trail.search("s1")["case"] == "17"
+
+
+def test_an_extract_tells_a_broken_record_as_such(tmp_path: Path) -> None:
+    fill(tmp_path, 3)
+    lines = lines_of(tmp_path)
+    changed = lines[1].replace(b'"Ada"', b'"Eve"')
+    put(tmp_path, [lines[0], changed, b"no JSON\n", lines[2]])
+    written, table = io.StringIO(), io.StringIO()
+    assert write_extract(tmp_path, AuditFilter(), ExtractFormat.JSONL, written) == (4, 2)
+    first, second, third, last = written.getvalue().splitlines()
+    assert (first, last) == (lines[0].decode().strip(), lines[2].decode().strip())
+    assert json.loads(second)["line"] == changed.decode().strip()
+    assert set(json.loads(second)) == {"broken", "line"}
+    assert json.loads(third) == {"broken": "the line is not JSON", "line": "no JSON"}
+    assert write_extract(tmp_path, AuditFilter(key="Eve"), ExtractFormat.CSV, table) == (1, 1)
+    (row,) = csv.DictReader(io.StringIO(table.getvalue()))
+    assert {name for name, cell in row.items() if cell} == {"other"}
+    assert "changed after it was written" in row["other"]
+
+
 def test_extracts(tmp_path: Path) -> None:
     fill(tmp_path, 2, reason="=cmd()", filters={"camera_ids": ["cam3"]})
     lines, table = io.StringIO(), io.StringIO()
-    assert write_extract(tmp_path, AuditFilter(key="Ada"), ExtractFormat.JSONL, lines) == 2
+    assert write_extract(tmp_path, AuditFilter(key="Ada"), ExtractFormat.JSONL, lines) == (2, 0)
     assert lines.getvalue().encode() == (tmp_path / "audit.jsonl").read_bytes()
-    assert write_extract(tmp_path, AuditFilter(case="17"), ExtractFormat.CSV, table) == 2
+    assert write_extract(tmp_path, AuditFilter(case="17"), ExtractFormat.CSV, table) == (2, 0)
     heading, first, _ = table.getvalue().splitlines()
     assert heading.startswith("sequence,action,began_at,ended_at,key,")
     assert '"{""camera_ids"":[""cam3""]}"' in first
     assert ",'=cmd()," in first
-    assert write_extract(tmp_path, AuditFilter(key="Eve"), ExtractFormat.JSONL, lines) == 0
+    assert write_extract(tmp_path, AuditFilter(key="Eve"), ExtractFormat.JSONL, lines) == (0, 0)
 
 
 def test_the_command_line_verifies_and_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,6 +351,10 @@ def test_the_command_line_verifies_and_exports(tmp_path: Path, capsys: pytest.Ca
     assert len(out.read_text().splitlines()) == 3
     read = json.loads(lines_of(tmp_path)[-1])
     assert (read["action"], read["filters"], bool(read["os_user"])) == ("read", {"key": "Ada"}, True)
+    lines = lines_of(tmp_path)
+    put(tmp_path, [lines[0].replace(b'"s0"', b'"s9"'), *lines[1:]])
+    code, _, said = peca("export", "--key", "Ada", "--out", str(out))
+    assert (code, said) == (1, "2 records\nBROKEN: 1 of them; run: peca audit verify\n")
     put(tmp_path, lines_of(tmp_path)[1:])
     code, said, _ = peca("verify")
     assert code == 1

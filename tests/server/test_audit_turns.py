@@ -115,4 +115,4 @@ def _refuse_after(trail: AuditTrail) -> None:
 
 
 def _search_ids(trail: AuditTrail) -> list[str]:
-    return [record["search_id"] for record in trail.page(AuditFilter(), None, 50)[0]]
+    return [line.claims["search_id"] for line in trail.page(AuditFilter(), None, 50)[0]]

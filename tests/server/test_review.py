@@ -165,6 +165,48 @@ def test_a_query_that_would_be_passed_over_is_refused(site: Site, settings: Sett
     assert [one["action"] for one in records(settings)] == ["start"]
 
 
+def test_a_record_changed_on_the_disk_is_never_told_as_true(site: Site, settings: Settings) -> None:
+    site.people(2)
+    good, bad, judged = (
+        site.search(picture(1), case=case).json()["search_id"] for case in ("17", "18", "19")
+    )
+    assert judge(site, judged, image_id="p1", verdict="confirmed").status_code == 201
+    before = site.http.get("/audit").json()["items"]
+    path = settings.data_folder / "audit.jsonl"
+    written = path.read_bytes()
+    forged = written.replace(b'"case":"18"', b'"case":"81"').replace(
+        b'"image_id":"p1","key', b'"image_id":"p0","key'
+    )
+    assert sum(a != b for a, b in zip(written, forged, strict=True)) == 3
+    path.write_bytes(forged)
+    items = site.http.get("/audit").json()["items"][1:]
+    assert [set(item) == {"broken", "line"} for item in items] == [
+        item.get("case") == "18" or item["action"] == "verdict" for item in before
+    ]
+    assert [item for item in items if "broken" not in item] == [item for item in before if item in items]
+    assert '"case":"81"' in next(item["line"] for item in items if bad in item.get("line", ""))
+    searches = site.http.get("/searches").json()
+    assert [one["search_id"] for one in searches["items"]] == [judged, good]
+    (told,) = searches["broken"]
+    start = forged.rindex(b"\n", 0, forged.index(b'"case":"81"')) + 1
+    assert told.startswith(f"the record at byte {start} of audit.jsonl: its content does not match")
+    with PecaClient(str(site.http.base_url), site.http.headers["X-API-Key"]) as client:
+        assert client.searches(case="18").broken == (told,)
+        assert client.searches(case="17").broken == ()
+    for search_id in (bad, judged):
+        for answer in (
+            site.http.get(f"/searches/{search_id}"),
+            site.http.get(f"/searches/{search_id}/export"),
+            site.http.get(f"/searches/{good}/export", params={"also": search_id}),
+            judge(site, search_id, image_id="p0", verdict="unsure"),
+        ):
+            assert (answer.status_code, answer.json()["type"]) == (500, "urn:peca:problem:record-broken")
+            assert "changed after it was written; run: peca audit verify" in answer.json()["detail"]
+    assert b'"unsure"' not in path.read_bytes()
+    assert site.http.get(f"/searches/{good}").json()["case"] == "17"
+    assert site.http.get(f"/searches/{good}/export").status_code == 200
+
+
 def test_lines_of_an_earlier_version_are_read(start: Callable[..., Site], settings: Settings) -> None:
     old = {
         "at": "2026-01-02T03:04:05+00:00",

@@ -143,6 +143,7 @@ export default {
   "audit.time": "When",
   "audit.detail": "Detail",
   "audit.head": "The log stands at",
+  "audit.broken": "Changed after it was written",
   "audit.none": "No record fits",
   "audit.none.words": "Widen the time, or clear a field above.",
   "audit.searched": ["{n} result shown · {reason}", "{n} results shown · {reason}"],
@@ -311,6 +312,7 @@ export default {
   "problem.hit-unknown": "There is no such hit",
   "problem.watchlists-exceeded": "There are too many watchlists; end one first",
   "problem.image-unknown": "This image is no longer in the gallery",
+  "problem.record-broken": "A record of the audit log was changed after it was written",
   "problem.search-unknown": "There is no such search, or it is not yours to see",
 
 

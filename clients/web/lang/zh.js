@@ -143,6 +143,7 @@ export default {
   "audit.time": "时间",
   "audit.detail": "详情",
   "audit.head": "日志当前位置",
+  "audit.broken": "写入后被改动",
   "audit.none": "没有符合的记录",
   "audit.none.words": "请放宽时间或清除上方条件。",
   "audit.searched": "显示 {n} 个结果 · {reason}",
@@ -311,6 +312,7 @@ export default {
   "problem.hit-unknown": "没有这条命中",
   "problem.watchlists-exceeded": "布控过多，请先结束一个",
   "problem.image-unknown": "此图像已不在图库中",
+  "problem.record-broken": "审计日志中有记录在写入后被改动",
   "problem.search-unknown": "没有此检索，或您无权查看",
 
 

@@ -8,7 +8,7 @@ import { field, further, loadInto, notice, select } from "../parts.js";
 import { span, timeFields } from "../when.js";
 
 const ACTIONS = ["search", "verdict", "read", "delete", "watchlist", "hit", "session", "keys", "ingest", "reload", "start", "recovery"];
-const PLACED = ["action", "sequence", "key", "role", "case", "began_at", "ended_at", "previous_sha256", "sha256", "key_id"];
+const PLACED = ["broken", "action", "sequence", "key", "role", "case", "began_at", "ended_at", "previous_sha256", "sha256", "key_id"];
 const MOST_NAMED = 3;
 const asked = { action: "", key: "", case: "" };
 const when = { range: "any", after: "", before: "" };
@@ -67,6 +67,7 @@ const isShort = (text) => (text?.length ?? 0) < 20;
 
 /** What a record is about, in a few words. */
 function brief(record) {
+  if (record.broken) return `${t("audit.broken")}: ${record.broken}`;
   if (record.action === "search") return t("audit.searched", { n: record.results?.length ?? 0, reason: record.reason ?? "–" });
   if (record.action === "verdict") return `${t(`verdict.${record.verdict}`)} · ${record.image_id}`;
   if (record.action === "ingest" && record.image_ids) return t("audit.ingested", { n: record.image_ids.length, cameras: record.camera_ids.join(", ") });

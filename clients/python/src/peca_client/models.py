@@ -588,15 +588,19 @@ class SearchPage:
     Attributes:
         items: The searches, newest first; there may be fewer than asked for, and more pages.
         next_cursor: Asks for the searches before; ``None`` where there are none.
+        broken: What is wrong with each record that was changed after it was written, and so is not among
+            ``items``.
     """
 
     items: tuple[SearchSummary, ...]
     next_cursor: str | None
+    broken: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
         """Read the answer of ``GET /searches``."""
-        return cls(tuple(map(SearchSummary.from_json, value["items"])), value["next_cursor"])
+        items = tuple(map(SearchSummary.from_json, value["items"]))
+        return cls(items, value["next_cursor"], tuple(value.get("broken", ())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -622,7 +626,8 @@ class AuditPage:
     """Records of the server's audit log.
 
     Attributes:
-        items: The records as they stand in the log, newest first.
+        items: The records as they stand in the log, newest first; of one that was changed after it was
+            written only ``broken``, why it is so, and ``line``, its text.
         next_cursor: Asks for the records before; ``None`` where there are none.
         head: Where the chain stood, ``N:SHA256`` as ``peca audit verify --head`` takes it.
     """
