@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.errors import InvalidInput
@@ -28,6 +28,7 @@ _OF_OTHERS = (
 )
 """What the clients, the gallery and the checks of this project read of the environment."""
 _OF_TESTS = "PECA_TEST_"
+_EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 class Settings(BaseSettings):
@@ -73,7 +74,8 @@ class Settings(BaseSettings):
         max_watchlists: Most watchlists that stand at once.
         max_watchlist_days: No watchlist lives longer; also how long one lives that does not say.
         max_watchlist_hits: A watchlist that found so many images ends.
-        webhooks_allow_private: Webhooks may go to addresses that are not public, and over plain HTTP.
+        webhooks_allow_private: Webhooks may go to addresses that are not public, and over plain HTTP: to
+            none, to all, or to addresses and networks with commas between.
         webhook_attempts: How often a webhook is tried before it is given up, with growing pauses.
     """
 
@@ -114,7 +116,7 @@ class Settings(BaseSettings):
     max_watchlists: int = Field(default=1000, ge=0)
     max_watchlist_days: int = Field(default=90, ge=1, le=3660)
     max_watchlist_hits: int = Field(default=100_000, ge=1)
-    webhooks_allow_private: bool = False
+    webhooks_allow_private: bool | str = False
     webhook_attempts: int = Field(default=12, ge=1, le=30)
 
     @model_validator(mode="after")
@@ -126,15 +128,28 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _check_proxies(cls, said: str) -> str:
-        names = [name.strip() for name in said.split(",") if name.strip()]
-        for name in names:
-            try:
-                ip_network(name)
-            except ValueError as error:
-                raise ValueError(
-                    f"expected addresses or networks such as 10.0.0.0/24, with commas between: {error}"
-                ) from error
-        return ",".join(names)
+        _networks(said)
+        return ",".join(_names(said))
+
+    @field_validator("webhooks_allow_private", mode="before")
+    @classmethod
+    def _check_private(cls, said: object) -> object:
+        try:
+            return TypeAdapter(bool).validate_python(said)
+        except ValidationError:
+            if not isinstance(said, str):
+                raise
+        try:
+            _networks(said)
+            return ",".join(_names(said))
+        except ValueError as error:
+            raise ValueError(f"expected true, false or networks; as networks, {error}") from error
+
+    @property
+    def webhook_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of which ``webhooks_allow_private`` allows every address."""
+        said = self.webhooks_allow_private
+        return _networks(said) if isinstance(said, str) else _EVERYWHERE * said
 
     @property
     def folders(self) -> set[Path]:
@@ -150,6 +165,19 @@ class Settings(BaseSettings):
         if self.gallery.startswith(_EMBEDDED):
             return Path(self.gallery.removeprefix(_EMBEDDED))
         return Path("peca-data")
+
+
+def _names(said: str) -> list[str]:
+    return [name.strip() for name in said.split(",") if name.strip()]
+
+
+def _networks(said: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(map(ip_network, _names(said)))
+    except ValueError as error:
+        raise ValueError(
+            f"expected addresses or networks such as 10.0.0.0/24, with commas between: {error}"
+        ) from error
 
 
 def check_names(names: Iterable[str]) -> None:

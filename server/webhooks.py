@@ -3,10 +3,11 @@
 import hashlib
 import hmac
 import json
+import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -20,6 +21,7 @@ TIMESTAMP_HEADER = "PECA-Timestamp"
 SIGNATURE_HEADER = "PECA-Signature"
 EVENT_HEADER = "PECA-Event-Id"
 TIMEOUT_S = 10.0
+_LOGGER = logging.getLogger(__name__)
 _PORTS = {"http": 80, "https": 443}
 # What is not for the public internet (IANA, special-purpose address registries): our own lists, since those
 # of Python differ from release to release.
@@ -65,16 +67,17 @@ class Target:
     port: int
 
 
-def resolve(url: str, *, allow_private: bool) -> Target:
+def resolve(url: str, *, inside: Sequence[IPv4Network | IPv6Network]) -> Target:
     """Look up where a webhook goes.
 
     Args:
         url: ``https://...``.
-        allow_private: Also take ``http`` and addresses that are not public.
+        inside: Networks of which addresses are taken that are not public, and ``http``.
 
     Raises:
         WebhookRefused: It is no such address, its name cannot be looked up, or it leads to an address
-            that is not public.
+            that is neither public nor inside. Which address that is only the server's log tells: who
+            makes watchlists could look up the names of a site with it.
     """
     try:
         parts = urlsplit(url)
@@ -83,7 +86,7 @@ def resolve(url: str, *, allow_private: bool) -> Target:
         raise WebhookRefused(
             f"a webhook's address must be one such as https://example.com/hits: {error}"
         ) from None
-    schemes = ("https", "http") if allow_private else ("https",)
+    schemes = ("https", "http") if inside else ("https",)
     if (
         parts.scheme not in schemes
         or not parts.hostname
@@ -95,10 +98,13 @@ def resolve(url: str, *, allow_private: bool) -> Target:
             "host, in ASCII, without a user name"
         )
     addresses = _looked_up(parts.hostname, port)
-    if not allow_private and (inner := [one for one in addresses if not is_public(one)]):
+    outside = [one for one in addresses if not any(ip_address(one) in network for network in inside)]
+    refused = [one for one in outside if parts.scheme == "http" or not is_public(one)]
+    if refused:
+        _LOGGER.warning("a webhook is refused: %s leads to %s", parts.hostname, refused[0])
         raise WebhookRefused(
-            f"{parts.hostname} leads to {inner[0]}, which is not a public address; the setting "
-            "webhooks_allow_private takes such addresses"
+            f"{parts.hostname} leads to what is not a public address, or not to be called by http; the "
+            "setting webhooks_allow_private names networks that are called all the same"
         )
     return Target(url, addresses[0], port)
 

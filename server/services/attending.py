@@ -94,7 +94,7 @@ class Sender:
 
     def _send(self, url: str, hit: WatchHit, secret: str) -> int:
         body = json_body({"type": "hit", **hit.as_event()})
-        target = resolve(url, allow_private=self._settings.webhooks_allow_private)
+        target = resolve(url, inside=self._settings.webhook_networks)
         return call(target, body, signed_headers(secret, body, hit.event_id, time.time()))
 
     def _failed(self, hit: WatchHit, error: str) -> None:

@@ -199,7 +199,7 @@ class Watchlists:
                 f"this server takes {counted(most, 'watchlist')}, and has as many; remove one first"
             )
         if wanted.webhook_url is not None:
-            resolve(wanted.webhook_url, allow_private=self._settings.webhooks_allow_private)
+            resolve(wanted.webhook_url, inside=self._settings.webhook_networks)
 
     def _end(self, wanted: datetime | None) -> datetime:
         now, days = datetime.now(UTC), self._settings.max_watchlist_days

@@ -83,9 +83,13 @@ def until(found: Callable[[], object], wait_s: float = 20) -> None:
         time.sleep(0.05)
 
 
-def watch(site: Site, url: str) -> dict[str, str]:
+def asked(site: Site, url: str) -> httpx.Response:
     form = {"name": "coat", "threshold": 0.999, "query_modality": "visible", "webhook_url": url}
-    answer = site.http.post("/watchlists", files={"image": ("q.jpg", picture(1))}, data=form)
+    return site.http.post("/watchlists", files={"image": ("q.jpg", picture(1))}, data=form)
+
+
+def watch(site: Site, url: str) -> dict[str, str]:
+    answer = asked(site, url)
     assert answer.status_code == 201, answer.text
     told: dict[str, str] = answer.json()
     return told
@@ -246,7 +250,7 @@ def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(address)
     host = f"[{address}]" if ":" in address else address
     with pytest.raises(WebhookRefused, match="not a public address"):
-        resolve(f"https://{host}/hits", allow_private=False)
+        resolve(f"https://{host}/hits", inside=())
 
 
 @pytest.mark.parametrize(
@@ -277,7 +281,7 @@ def test_addresses_that_are_public(address: str) -> None:
 )
 def test_addresses_that_are_refused(url: str) -> None:
     with pytest.raises(WebhookRefused):
-        resolve(url, allow_private=False)
+        resolve(url, inside=())
 
 
 def test_a_name_that_leads_inside_is_refused_also_later(
@@ -293,7 +297,66 @@ def test_a_name_that_leads_inside_is_refused_also_later(
     made = watch(site, "https://rebound.example/")
     site.people(2)
     until(lambda: states(site, made["watchlist_id"])[0][0] == "dead")
-    assert "leads to 10.0.0.8" in str(states(site, made["watchlist_id"])[0][2])
+    why = str(states(site, made["watchlist_id"])[0][2])
+    assert "rebound.example leads to what is not a public address" in why
+    assert "10.0.0.8" not in why
+
+
+def test_where_a_name_leads_inside_is_told_to_the_log_alone(
+    monkeypatch: pytest.MonkeyPatch, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(webhooks, "_looked_up", lambda _, __: ["10.0.0.8"])
+    answer = asked(site, "https://intranet.example/")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:peca:problem:webhook-refused")
+    assert "10.0.0.8" not in answer.text
+    assert "intranet.example leads to 10.0.0.8" in caplog.text
+
+
+def test_of_what_is_not_public_only_the_networks_named_are_called(
+    start: Callable[..., Site], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = start(webhooks_allow_private="10.1.2.0/24, 127.0.0.1")
+    made = watch(site, receiver.url)
+    site.people(2)
+    until(lambda: states(site, made["watchlist_id"])[0][0] == "delivered")
+    for url in (
+        receiver.url.replace("127.0.0.1", "127.0.0.2"),
+        "http://169.254.169.254/latest/meta-data",
+        "https://10.1.3.1/",
+        "https://[::1]/",
+        "https://[::ffff:10.1.2.3]/",
+        "http://8.8.8.8/",
+    ):
+        assert asked(site, url).json()["type"] == "urn:peca:problem:webhook-refused", url
+    networks = Settings(webhooks_allow_private="10.1.2.0/24").webhook_networks
+    for url in ("http://10.1.2.3/", "https://10.1.2.3/", "https://8.8.8.8/"):
+        assert resolve(url, inside=networks).url == url
+    monkeypatch.setattr(webhooks, "_looked_up", lambda _, __: ["10.1.2.3", "10.1.3.1"])
+    with pytest.raises(WebhookRefused, match="webhooks_allow_private names networks"):
+        resolve("https://both.example/", inside=networks)
+
+
+@pytest.mark.parametrize(
+    ("said", "networks"),
+    [
+        ("false", []),
+        ("0", []),
+        ("true", ["0.0.0.0/0", "::/0"]),
+        ("1", ["0.0.0.0/0", "::/0"]),
+        ("10.1.2.0/24,fd00::5", ["10.1.2.0/24", "fd00::5/128"]),
+    ],
+)
+def test_the_setting_takes_yes_no_and_networks(
+    monkeypatch: pytest.MonkeyPatch, said: str, networks: list[str]
+) -> None:
+    monkeypatch.setenv("PECA_WEBHOOKS_ALLOW_PRIVATE", said)
+    assert list(map(str, Settings().webhook_networks)) == networks
+
+
+@pytest.mark.parametrize("said", ["ture", "10.1.2.3/24", "10.1.2.0/24;10.1.3.0/24", 7])
+def test_what_is_neither_yes_nor_no_nor_networks_is_refused(said: object) -> None:
+    with pytest.raises(ValueError, match=r"expected true, false or networks|valid boolean"):
+        Settings(webhooks_allow_private=said)
 
 
 def test_the_address_that_was_looked_up_is_the_one_connected_to(receiver: Receiver) -> None:
