@@ -85,6 +85,29 @@ def test_all_records_of_the_log_can_be_read(window: Window, site: WebSite) -> No
         assert numbers == sorted(set(numbers), reverse=True)
 
 
+def test_a_record_that_was_changed_is_named_so_in_the_log_and_among_the_cases(
+    window: Window, site: WebSite
+) -> None:
+    why = "its content does not match its SHA-256"
+
+    def change(route: Any) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        first = {"broken": why, "line": "{}"}
+        audit = "/audit" in route.request.url
+        told |= {"items": [first, *told["items"]]} if audit else {"items": [], "broken": [why]}
+        route.fulfill(response=answer, json=told)
+
+    with window() as desk:
+        desk.sign_in()
+        desk.page.route(re.compile("/(audit|searches)[?]"), change)
+        for view in ("audit", "cases"):
+            desk.go(view)
+            row = desk.page.locator("tbody tr").first.inner_text()
+            assert f"Changed after it was written: {why}" in row
+            assert "undefined" not in row
+
+
 def test_a_further_page_of_the_gallery_that_failed_can_be_had_again(window: Window, site: WebSite) -> None:
     for at in range(70):
         site.ingest(site.picture("infrared", at % 6), camera_id="attic", image_id=f"attic-{at}")
