@@ -21,7 +21,10 @@ except ImportError as error:
 
 CONNECT_S = 3.0
 CALL_S = 30.0
+READ_S = 15.0
+"""Of a search or a query: half of what a client, and the server's own deadline, wait for a whole answer."""
 
+_READS = ("search", "query")
 _NOT_FOUND = 100
 # What Milvus says while it starts, loads, moves a channel or limits a rate; asking again may do.
 _PASSING = {1, 2, 3, 5, 8, 9, 101, 103, 106, *range(500, 505), *range(901, 905)}
@@ -54,9 +57,9 @@ class Connection:
             GalleryUnreachable: Milvus does not answer, or not now; asking again may do.
             GalleryUnavailable: Milvus refused.
         """
-        client = self._open()
+        client, limit_s = self._open(), READ_S if method in _READS else CALL_S
         with self._explained(client):
-            return getattr(client, method)(*args, timeout=CALL_S, **options)
+            return getattr(client, method)(*args, timeout=limit_s, **options)
 
     @property
     def is_file(self) -> bool:

@@ -1,13 +1,16 @@
 """What is Milvus's own: addresses, rows, several processes, a server that goes away and comes back."""
 
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from index.milvus_address import MilvusAddress, MilvusIndex
 from index.milvus_rows import Row, condition, decoded, encoded
 from index.records import ANY, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality, l2_normalise
+from peca_client import PecaClient
 
 SPEC = EmbeddingSpec(4, "encoder-a")
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -131,6 +135,81 @@ def test_a_server_that_is_not_there_is_unreachable() -> None:
     pytest.importorskip("pymilvus")
     with pytest.raises(GalleryUnreachable, match=r"does not answer at milvus:http://127.0.0.1:9\?"):
         open_gallery("milvus:127.0.0.1:9", SPEC)
+
+
+def test_a_server_that_takes_connections_and_says_nothing_is_unreachable() -> None:
+    pytest.importorskip("pymilvus")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(GalleryUnreachable, match="may be made again"):
+            open_gallery(f"milvus:127.0.0.1:{silent.getsockname()[1]}", SPEC)
+        assert time.monotonic() - began < 10
+
+
+def test_a_search_of_a_server_that_hangs_ends_before_its_client_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to a server of milvus-lite falls silent, and later speaks again."""
+    pytest.importorskip("milvus_lite")
+    from milvus_lite.server_manager import server_manager_instance
+
+    from index import milvus_connection
+
+    assert signature(PecaClient).parameters["timeout_s"].default >= 2 * milvus_connection.READ_S
+    monkeypatch.setattr(milvus_connection, "READ_S", 0.5)
+    path = str(tmp_path / "gallery.db")
+    port = int(server_manager_instance.start_and_get_uri(path).rpartition(":")[2])
+    try:
+        with Way(port) as way, closing(open_gallery(f"milvus:127.0.0.1:{way.port}", SPEC)) as gallery:
+            gallery.add([record("a")], ROWS[:1])
+            before = gallery.search(ROWS[:1], 5)
+            way.open.clear()
+            began = time.monotonic()
+            with pytest.raises(GalleryUnreachable, match="may be made again"):
+                gallery.search(ROWS[:1], 5)
+            assert time.monotonic() - began < 5
+            way.open.set()
+            assert _again(lambda: gallery.search(ROWS[:1], 5)) == before
+    finally:
+        server_manager_instance.release_server(path)
+
+
+class Way:
+    """A port that leads to another one while it is ``open``, and else takes bytes and gives none."""
+
+    def __init__(self, to: int) -> None:
+        self.open = Event()
+        self.open.set()
+        self._to = to
+        self._stack = ExitStack()
+        self._entry = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.port = self._entry.getsockname()[1]
+
+    def __enter__(self) -> "Way":
+        Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open.set()
+        self._stack.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near = self._entry.accept()[0]
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._to))
+            for one, other in ((near, far), (far, near)):
+                self._stack.enter_context(one)
+                Thread(target=self._carry, args=(one, other), daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(1 << 16):
+                self.open.wait()
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
 
 
 def test_a_file_of_milvus_lite_keeps_a_gallery(tmp_path: Path) -> None:
