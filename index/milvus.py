@@ -34,7 +34,8 @@ class MilvusGallery:
     Two things differ from a gallery on one disk. A call of ``add`` that fails half-way may have stored a
     part of its images; the same call made again stores the rest. And where two processes add two different
     images under one id within the same moment, one of the two stays; each process is told what it saw
-    stand after its own writing.
+    stand after its own writing. If the later of them dies before it looks, two of different modalities stand
+    until their id is added again.
 
     Reads see what this process wrote, and what others wrote up to a fraction of a second ago.
 
@@ -92,8 +93,9 @@ class MilvusGallery:
             ]
             if fresh:
                 self._table.write(fresh)
-                self._settle(fresh)
-                standing |= self._find([row.record for row in fresh])
+            # Those that stand, too: who wrote them may have ended before settling.
+            if self._settle(records) or fresh:
+                standing |= self._find(records)
         positions = {row.record.image_id: row.position for row in fresh}
         return _report(records, units, standing, positions)
 
@@ -194,21 +196,24 @@ class MilvusGallery:
         rows = self._table.rows([text(record.image_id) for record in records], level)
         return {row.record.image_id: row for row in rows}
 
-    def _settle(self, written: Sequence[Row]) -> None:
-        """Leave one row of each id where another process wrote the same id into the other partition.
+    def _settle(self, records: Sequence[ImageRecord]) -> bool:
+        """Leave one row of each id that two processes wrote into both partitions; whether there was such.
 
         Every process leaves the same one, the first by order; it sees all that was written before its own
         rows, so the later of two sees both.
         """
-        found = dict(self._table.duplicates([text(row.record.image_id) for row in written]))
+        found = dict(self._table.duplicates([text(record.image_id) for record in records]))
         first: dict[str, tuple[int, str]] = {}
         for partition, rows in found.items():
             for columns in rows:
                 place = (columns["position"], partition)
                 first[columns["image_id"]] = min(first.get(columns["image_id"], place), place)
+        settled = False
         for partition, rows in found.items():
             losing = [columns["image_id"] for columns in rows if first[columns["image_id"]][1] != partition]
             self._table.delete(losing, partition)
+            settled |= bool(losing)
+        return settled
 
     def _newest(self, where: Where, needed: int) -> Where:
         """``where`` from such an instant on that it leaves ``needed`` images or all, and not many more."""

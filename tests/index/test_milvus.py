@@ -6,6 +6,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from inspect import signature
@@ -21,7 +22,7 @@ from milvus_process import MilvusProcess, forget
 from numpy.typing import NDArray
 
 from index.errors import GalleryUnavailable, GalleryUnreachable, InvalidInput
-from index.gallery import open_gallery, shown_address, stored_spec
+from index.gallery import AddReport, open_gallery, shown_address, stored_spec
 from index.milvus_address import MilvusAddress, MilvusIndex
 from index.milvus_rows import Row, condition, decoded, encoded
 from index.records import ANY, ImageRecord, Where
@@ -283,6 +284,31 @@ class TestServer:
             assert other.get("a") is None
             assert one.add([record("a")], ROWS[1:2]).added == ("a",)
 
+    def test_an_image_that_two_processes_left_in_both_modalities_is_one_once_added_again(
+        self, url: str
+    ) -> None:
+        """The later of the two ended before it settled; Milvus gives either where it is asked for the id."""
+        from pymilvus import MilvusClient
+
+        from index.milvus_collection import generation_name
+
+        address = MilvusAddress.parse(url)
+        with (
+            closing(open_gallery(url, SPEC)) as gallery,
+            closing(MilvusClient(address.uri, dedicated=True)) as client,
+        ):
+            for position, modality in ((5, Modality.VISIBLE), (9, Modality.INFRARED)):
+                columns = encoded(Row(record("a", modality), position, ROWS[0]))
+                client.upsert(generation_name(address, SPEC), [columns], partition_name=modality.value)
+            retried = gallery.add([record("a", Modality.INFRARED), record("b")], ROWS[:2])
+            assert (retried.conflicting, retried.added) == (("a",), ("b",))
+            assert gallery.add([record("a")], ROWS[:1]).unchanged == ("a",)
+            assert [gallery.count(Where(modality=modality)) for modality in Modality] == [2, 0]
+            (hits,) = gallery.search(ROWS[:1], 5, Where(modality=Modality.INFRARED))
+            assert hits == []
+            (hits,) = gallery.search(ROWS[:1], 5)
+            assert [hit.record.image_id for hit in hits] == ["a", "b"]
+
     def test_a_compressed_search_of_a_modality_finds_what_is_there(self, url: str) -> None:
         """IVF, sealed and indexed: exact under a filter, and of recall 0.99 without; see docs/scale.md."""
         from pymilvus import MilvusClient
@@ -434,6 +460,53 @@ def test_a_server_that_went_away_is_found_again(milvus_server: MilvusProcess) ->
         assert _again(lambda: gallery.search(ROWS[:1], 5)) == before
         assert _again(lambda: gallery.add([record("c")], ROWS[2:3])).added == ("c",)
         assert gallery.count() == 3
+    forget(url)
+
+
+@pytest.mark.milvus
+@pytest.mark.slow
+def test_calls_that_a_server_died_in_may_be_made_again(
+    milvus_server: MilvusProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread adds and one searches without a pause; both are in a call when the server is killed."""
+    from index import milvus_connection
+
+    url = f"{milvus_server.url}?collection=test_{uuid.uuid4().hex}"
+    rows = np.tile(ROWS, (25, 1))
+    added = 0
+    with closing(open_gallery(url, SPEC)) as gallery, ThreadPoolExecutor() as threads:
+
+        def add() -> AddReport:
+            return gallery.add([record(f"i{added}-{n}", list(Modality)[n % 2]) for n in range(100)], rows)
+
+        def adding() -> None:
+            nonlocal added
+            while True:
+                assert len(add().added) == 100
+                added += 1
+
+        def searching() -> None:
+            while True:
+                gallery.search(ROWS, 20)
+
+        monkeypatch.setattr(milvus_connection, "CALL_S", 2.0)
+        monkeypatch.setattr(milvus_connection, "READ_S", 2.0)
+        calls = [threads.submit(adding), threads.submit(searching)]
+        try:
+            while added < 3 and not any(call.done() for call in calls):
+                time.sleep(0.05)
+        finally:
+            milvus_server.kill()
+        try:
+            for call in calls:
+                with pytest.raises(GalleryUnreachable, match="may be made again"):
+                    call.result(60)
+        finally:
+            milvus_server.start()
+        report = _again(add)
+        assert len(report.added) + len(report.unchanged) == 100
+        assert gallery.count() == 100 * (added + 1), "nothing acknowledged was lost, nothing is there twice"
+        assert len(_again(lambda: gallery.search(ROWS[:1], 20))[0]) == 20
     forget(url)
 
 
