@@ -9,21 +9,26 @@ from threading import Event, Thread
 from index.embedded.erasure import erasable
 from index.embedded.retention import read_retention
 from index.errors import PecaError
-from index.gallery import embedded_folder
+from index.gallery import embedded_folder, is_milvus, shown_address
 from index.wording import counted
 from server.metrics import RETENTION_AHEAD, RETENTION_IMAGES, RETENTION_SUCCESS
 from server.services.removal import Removal
 
 _LOGGER = logging.getLogger(__name__)
+_NO_RULES = (
+    "no image of %s is removed for its age: a gallery in Milvus has no rules of retention; have a job send "
+    "DELETE /images with before=, and set PECA_RETENTION_MINUTES=0 to end this warning"
+)
 
 
 class Retaining:
     """A thread that looks for images that are due at once, and so many seconds after each look.
 
     The rules stand in the gallery's file and are read at each look, so that new ones count without a restart.
+    A gallery in Milvus has none: the log says so once, and nothing is done.
 
     Args:
-        gallery: Address of an embedded gallery; one in Milvus or in memory has no rules.
+        gallery: Its address.
         removal: Removes them, and has the audit log say so.
         every_s: Pause between two looks.
     """
@@ -43,6 +48,9 @@ class Retaining:
         self._thread.join()
 
     def _work(self) -> None:
+        if is_milvus(self._gallery):
+            _LOGGER.warning(_NO_RULES, shown_address(self._gallery))
+            return
         while not self._closed.is_set():
             self._look()
             self._closed.wait(self._every_s)
@@ -51,7 +59,9 @@ class Retaining:
         """Remove what is due; what cannot be removed now is due at the next look too."""
         try:
             folder = embedded_folder(self._gallery)
-            removed = 0 if folder is None else self._remove_due(folder)
+            if folder is None:
+                return
+            removed = self._remove_due(folder)
         except PecaError as error:
             _LOGGER.error("retention cannot be applied now, and will be tried again: %s", error)
         except Exception:  # the thread must go on; the trace says what was not foreseen

@@ -5,11 +5,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
-from server_site import Process, Site, about, picture
+from server_site import Process, Site, about, picture, served
 
+from exporter.runtime import GreyPixelEncoder
 from index.embedded.retention import Retention, write_retention
 from index.images import image_path
+from server.app import create_app
+from server.metrics import RETENTION_SUCCESS
+from server.settings import Settings
 
 OLD, NEW = "2020-01-01T12:00:00Z", "2099-01-01T12:00:00Z"
 
@@ -94,6 +99,26 @@ def test_rules_that_cannot_be_read_are_told_and_tried_again(
     while status(site, "gate-old") == 200:
         assert time.monotonic() < end, process.log.read_text()
         time.sleep(0.05)
+
+
+def test_a_server_of_a_gallery_in_milvus_says_that_it_removes_nothing_for_its_age(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("milvus_lite")
+    RETENTION_SUCCESS.set(0)
+    settings = Settings(
+        gallery=f"milvus:{tmp_path}/gallery.db", data_dir=tmp_path / "data", metrics_open=True
+    )
+    for minutes in (0, 0.005):
+        assert "retention" not in caplog.text
+        changed = settings.model_copy(update={"retention_minutes": minutes})
+        with served(create_app(changed, encoder=GreyPixelEncoder())) as address:
+            time.sleep(1)
+            metrics = httpx.get(f"{address}/metrics").text
+        assert "peca_retention_success_timestamp_seconds 0.0" in metrics
+    (told,) = [one for one in caplog.records if "retention" in one.getMessage()]
+    assert told.levelname == "WARNING"
+    assert f"no image of milvus:{tmp_path}/gallery.db is removed" in told.getMessage()
 
 
 def test_a_server_that_is_told_so_removes_nothing(
