@@ -112,7 +112,7 @@ def reindex(
 
     Runs beside a server of the old encoder, which goes on answering; a run that was broken off is resumed.
     Images whose file is missing or damaged are named, and nothing is switched without --without-missing.
-    The old generation stays until --drop-old. Ends with 1 where the gallery was not switched.
+    The old generation stays until --drop-old. Ends with 1 where something is still to be done.
 
     Example: peca gallery reindex --gallery embedded:site --encoder bundles/new
     """
@@ -150,7 +150,7 @@ def reindex(
         print_json(asdict(report))
     else:
         _print_reindex(report, shown_address(gallery), encoder)
-    if not report.switched:
+    if report.waits_for is not None:
         raise typer.Exit(1)
 
 
@@ -280,6 +280,13 @@ def _print_reindex(report: "ReindexReport", gallery: str, encoder: Path) -> None
             if report.left
             else "the new generation is ready but for what is stored from now on: stop the server, run the "
             "same command again (it embeds only what is new), then start the server with the new encoder"
+        )
+        return
+    if report.waits_for is not None:
+        print(f"{gallery} is switched, but of what was stored last {report.waits_for}")
+        print(
+            "put the files of those images back, or give --without-missing; then run the same command again: "
+            "no server of the new encoder starts before, and --drop-old is refused"
         )
         return
     print(

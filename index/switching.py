@@ -35,7 +35,7 @@ class ReindexReport:
         already: Images that a run before this one had embedded.
         left: By ``image_id``, why an image could not be embedded; the old generation still holds it.
         switched: Whether the gallery is the next generation now.
-        waits_for: Why it is not; ``None`` if it is.
+        waits_for: Why the move has not ended; ``None`` if it has. In Milvus it may be switched and yet wait.
     """
 
     images: int = 0
@@ -193,8 +193,8 @@ def _reindex_milvus(url: str, job: _Job) -> None:
             raise unsettled(address, used.spec)
         job.report.switched = True
         # What a server wrote between the first pass and the switch; nobody writes the new generation yet.
-        follow(left, used, first=resumed, resumed=resumed)
-        settle(connection, address)
+        if follow(left, used, first=resumed, resumed=resumed):
+            settle(connection, address)
 
 
 def _is_being_moved(url: str) -> bool:

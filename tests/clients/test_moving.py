@@ -3,15 +3,21 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from client_site import Server, picture, start_server
 
+from exporter.preprocess import load_image
 from exporter.runtime import GreyPixelEncoder
 from index.images import image_path
-from index.space import EmbeddingSpec
+from index.records import ImageRecord
+from index.reindex import NewEncoder
+from index.space import EmbeddingSpec, Modality
 from peca_client import ImageUpload, PecaClient
 
 Peca = Callable[..., tuple[int, str, str]]
@@ -178,6 +184,39 @@ def test_reindex_names_an_image_without_its_file(data: Path, peca: Peca, bundle:
     code, out, _ = peca(*reindex, "--without-missing", "--json")
     told = json.loads(out)
     assert (code, told["switched"], told["images"], list(told["left"])) == (0, True, 8, ["i4"])
+
+
+def test_reindex_in_milvus_ends_with_1_where_what_came_last_has_no_file(
+    peca: Peca, bundle: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("milvus_lite")
+    from index.gallery import open_gallery
+    from index.switching import reindex
+
+    url, images = f"milvus:{tmp_path}/gallery.db", tmp_path / "data" / "images"
+    images.mkdir(parents=True)
+    late = ImageRecord("late", Modality.VISIBLE, "gate", datetime(2026, 5, 1, 12, tzinfo=UTC))
+    old, new = GreyPixelEncoder(), GreyPixelEncoder((16, 8))
+
+    with closing(open_gallery(url, old.spec)) as serving:
+        serving.add([replace(late, image_id="early")], np.eye(old.spec.dim)[:1])
+        path = image_path(images, "early")
+        path.parent.mkdir()
+        path.write_bytes(picture(1))
+
+        def store(looked_at: int) -> None:
+            serving.add([late], np.eye(old.spec.dim)[:1])
+
+        encoder = NewEncoder(new.spec, lambda data: load_image(data, new.image_hw), new.encode)
+        reindex(url, images, encoder, progress=store)
+    command = ["gallery", "reindex", "--gallery", url, "--data-dir", images.parent, "--encoder", bundle]
+    code, out, _ = peca(*command)
+    assert code == 1
+    assert "image 'late' has no file" in out
+    assert "is switched, but of what was stored last 1 image could not be embedded" in out
+    assert "put the files of those images back, or give --without-missing" in out
+    code, out, _ = peca(*command, "--without-missing")
+    assert (code, "the old generation is kept" in out) == (0, True)
 
 
 def test_reindex_to_the_encoder_in_use_says_so_and_does_nothing(data: Path, peca: Peca, bundle: Path) -> None:

@@ -195,6 +195,30 @@ def test_a_switch_in_milvus_that_was_broken_off_loses_nothing(tmp_path: Path) ->
     open_gallery(site.url, NEW).close()
 
 
+def test_a_switch_in_milvus_has_not_ended_while_an_image_has_no_file(tmp_path: Path) -> None:
+    """The old generation holds the only vector of it, so that nobody may drop it unasked."""
+    pytest.importorskip("milvus_lite")
+    site = Site(tmp_path / "site", 0)
+    site.url = f"milvus:{tmp_path}/gallery.db"
+    with closing(open_gallery(site.url, OLD)) as serving:
+        site.store(serving, range(5))
+
+        def late(looked_at: int) -> None:
+            if serving.count() == 5:
+                site.store(serving, [5])
+                image_path(site.images, "i5").unlink()
+
+        report = site.reindex(progress=late)
+    assert (report.switched, report.left) == (True, {"i5": "has no file"})
+    assert report.waits_for == "1 image could not be embedded"
+    with pytest.raises(GalleryUnavailable, match="run the same command again"):
+        drop_old(site.url)
+    assert site.reindex().waits_for is not None
+    report = site.reindex(without_left=True)
+    assert (report.switched, report.waits_for, report.images) == (True, None, 5)
+    assert len(drop_old(site.url)) == 1
+
+
 def test_beside_a_server_all_is_made_ready_and_nothing_switched(site: Site) -> None:
     with closing(open_gallery(site.url, OLD)) as serving:
         report = site.reindex()
