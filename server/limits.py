@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import TurnsExceeded
 from server.metrics import OPEN_BYTES, OPEN_REQUESTS
-from server.patience import patience
+from server.patience import has_body, patience
 from server.problems import BODY_TOO_LARGE, MALFORMED, SERVER_BUSY, problem_response
 
 MAX_TEXT_BYTES = 1024 * 1024
@@ -158,7 +158,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body counted."""
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        if not has_body(headers):
             await self._app(scope, receive, send)
             return
         kind, charset = _content(headers)

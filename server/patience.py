@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextvars import ContextVar
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import ClientLeft, DeadlinePassed
@@ -61,6 +62,11 @@ def patience() -> Patience:
     return _CURRENT.get()
 
 
+def has_body(headers: Headers) -> bool:
+    """Whether a request of these headers is one that a body comes with."""
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
 class Attendance:
     """ASGI middleware that gives each request its ``Patience``, and notices when its client leaves."""
 
@@ -69,12 +75,13 @@ class Attendance:
         self._limit_s = limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and, once its body is read, watch its connection."""
+        """Pass the request on and, once its body is read, watch its connection; without one at once."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         its = Patience(self._limit_s)
         watcher: asyncio.Task[Message] | None = None
+        kept: list[Message] = []
 
         async def watch() -> Message:
             while (message := await receive())["type"] != "http.disconnect":
@@ -84,6 +91,8 @@ class Attendance:
 
         async def receive_watched() -> Message:
             nonlocal watcher
+            if kept:
+                return kept.pop()
             if watcher is not None:
                 return await asyncio.shield(watcher)
             message = await receive()
@@ -99,6 +108,8 @@ class Attendance:
                 its.end()
             await send(message)
 
+        if not has_body(Headers(scope=scope)):
+            kept.append(await receive_watched())  # few routes ask for a body that there is not
         before = _CURRENT.set(its)
         try:
             await self._app(scope, receive_watched, send_begun)

@@ -67,6 +67,7 @@ class KeyTurns:
         Raises:
             TurnsExceeded: As many of the key's wait as may.
             DeadlinePassed: The request's time is over.
+            ClientLeft: Nobody waits for the answer any more.
         """
         line = self._lines.setdefault(holder.key_id, _Line(asyncio.Semaphore(self._at_once)))
         if line.length >= self._most:
@@ -81,6 +82,7 @@ class KeyTurns:
             except TimeoutError:
                 raise patience().passed() from None
             try:
+                patience().check()
                 yield
             finally:
                 line.free.release()

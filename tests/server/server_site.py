@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -86,6 +87,19 @@ def served(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def asked(site: Site, target: str, fields: str = "", body: str = "") -> socket.socket:
+    """A connection on which a request, as ``GET /images``, was sent; closing it is to leave."""
+    address = site.http.base_url
+    headers = "".join(
+        f"{name}: {value}\r\n"
+        for name, value in site.http.headers.items()
+        if name in ("authorization", "x-api-key")
+    )
+    wire = socket.create_connection((address.host, address.port), timeout=30)
+    wire.sendall(f"{target} HTTP/1.1\r\nHost: peca\r\n{headers}{fields}\r\n{body}".encode())
+    return wire
 
 
 def watch(site: Site, **fields: object) -> str:

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from server_site import Process, Site, about, picture
+from server_site import SERVE, Process, Site, about, asked, picture
 
 from exporter.runtime import GreyPixelEncoder
 from index.space import Modality
@@ -68,6 +68,30 @@ class Failing(GreyPixelEncoder):
 
 serve(Settings(gallery="embedded:" + sys.argv[1], port=0), encoder=Failing())
 """
+
+HELD = """
+import time
+from pathlib import Path
+
+import server.images
+import server.services.catalogue
+
+def held(module, name):
+    work = getattr(module, name)
+
+    def wait_and_work(*said, **more):
+        with Path({folder!r}, name).open("a") as begun:
+            begun.write("x")
+        while not Path({folder!r}, "go").exists():
+            time.sleep(0.01)
+        return work(*said, **more)
+
+    setattr(module, name, wait_and_work)
+
+held(server.services.catalogue, "find")
+held(server.images, "open_image")
+"""
+A_FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
 
 
 def metric(text: str, name: str) -> float:
@@ -220,6 +244,76 @@ def test_the_work_of_clients_that_left_is_dropped(
     while [getattr(record, "status", None) for record in caplog.records].count(499) < 4:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_requests_without_a_body_notice_that_their_client_left(
+    launch: Callable[[], Process], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("server_site.SERVE", HELD.format(folder=str(tmp_path)) + SERVE)
+    process = launch()
+    site = process.site(process.key or "")
+    site.people(2)
+
+    def await_begun(name: str, count: int) -> None:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / name).exists() or len((tmp_path / name).read_text()) < count:
+            assert time.monotonic() < deadline, f"{name} did not begin"
+            time.sleep(0.02)
+
+    search, at_once = "POST /images/p0/search", os.cpu_count() or 1
+    leaving = [
+        asked(site, search),
+        asked(site, search, "Content-Length: 0\r\n"),
+        asked(site, search, "Content-Length: 0\r\n" + A_FORM),
+        asked(site, search, "Content-Length: 7\r\n" + A_FORM, "limit=9"),
+    ]
+    with asked(site, search, "Content-Length: 0\r\nConnection: close\r\n" + A_FORM) as staying:
+        await_begun("find", 5)
+        leaving += [asked(site, "GET /images/p0/thumbnail") for _ in range(at_once + 3)]
+        await_begun("open_image", at_once)
+        for wire in leaving:
+            wire.close()
+        time.sleep(0.5)
+        (tmp_path / "go").touch()
+        assert staying.makefile("rb").read().startswith(b"HTTP/1.1 200")
+    dropped = {"POST /images/{image_id}/search": 4, "GET /images/{image_id}/thumbnail": 3}
+    deadline = time.monotonic() + 20
+    while {
+        route: metric(site.http.get("/metrics").text, f'peca_requests_total{{route="{route}",status="499"}}')
+        for route in dropped
+    } != dropped:
+        assert time.monotonic() < deadline, "they were answered"
+        time.sleep(0.05)
+    searches = site.http.get("/audit", params={"action": "search"}).json()["items"]
+    assert len(searches) == 1, "a search is recorded whose results nobody saw"
+    assert len((tmp_path / "open_image").read_text()) == at_once, "pictures were decoded for nobody"
+
+
+def test_a_removal_whose_client_left_before_it_began_removes_nothing(
+    start: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="peca.requests")
+    site = start()
+    site.people(3)
+    gallery, go_on, begun = site.app.state.parts.catalogue._gallery, threading.Event(), threading.Event()
+    page = gallery.page
+
+    def held(*said: object) -> object:
+        begun.set()
+        go_on.wait(40)
+        return page(*said)
+
+    monkeypatch.setattr(gallery, "page", held)
+    with asked(site, "DELETE /images?modality=infrared&dry_run=false"):
+        assert begun.wait(20)
+    time.sleep(0.3)
+    go_on.set()
+    deadline = time.monotonic() + 20
+    while [getattr(record, "status", None) for record in caplog.records][-1] != 499:
+        assert time.monotonic() < deadline, "it was answered"
+        time.sleep(0.05)
+    assert site.http.get("/cameras").json()["items"][0]["count"] == 3
+    assert site.http.get("/audit", params={"action": "delete"}).json()["items"] == []
 
 
 def test_many_slow_requests_leave_the_probes_alone(start: Callable[..., Site]) -> None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
-from server_site import Site, picture
+from server_site import Site, asked, picture
 
 from server.access import Role
 
@@ -82,6 +82,35 @@ def test_a_flood_of_one_key_leaves_others_and_probes_their_answers(
     assert statuses.count(200) == 256
     assert most == max(8, site.app.state.parts.turns._at_once)
     assert lines == {}
+
+
+def test_what_waits_in_the_line_of_a_key_is_dropped_once_its_client_left(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue, go_on = site.app.state.parts.catalogue, threading.Event()
+    page, begun = catalogue.page, threading.Semaphore(0)
+    listed = 0
+
+    def held(*said: object) -> object:
+        nonlocal listed
+        listed += 1
+        begun.release()
+        go_on.wait(40)
+        return page(*said)
+
+    monkeypatch.setattr(catalogue, "page", held)
+    turns = site.app.state.parts.turns
+    try:
+        wires = [asked(site, "GET /images") for _ in range(turns._at_once + 5)]
+        assert all(begun.acquire(timeout=20) for _ in range(turns._at_once))
+        until(lambda: any(line.length == len(wires) for line in turns._lines.values()))
+        for wire in wires:
+            wire.close()
+        time.sleep(0.5)
+    finally:
+        go_on.set()
+    until(lambda: not turns._lines)
+    assert listed == turns._at_once
 
 
 def slow_upload(address: httpx.URL, key: str, announced: int, sent: int) -> socket.socket:
