@@ -7,12 +7,14 @@ from typing import Any, TypeVar, get_args, get_origin
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from index.errors import InvalidInput
 
 Fields = TypeVar("Fields", bound=BaseModel)
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _REFERENCE = "#/components/schemas/{model}"
 _NAMES_SHOWN, _NAME_SHOWN = 10, 40
 
@@ -73,11 +75,14 @@ async def _opened(request: Request) -> AsyncIterator[FormData]:
     """The form of a request; its files are closed in the end.
 
     Raises:
+        InvalidInput: The body is no form.
         HTTPException: It cannot be read.
     """
     try:
         form = await request.form()
-    except HTTPException:
+        if not form:
+            await _check_type(request)
+    except (InvalidInput, HTTPException):
         raise
     except Exception as error:  # parsers of damaged forms fail in more ways than they tell
         raise HTTPException(400, "There was an error parsing the body") from error
@@ -85,6 +90,13 @@ async def _opened(request: Request) -> AsyncIterator[FormData]:
         yield form
     finally:
         await form.close()
+
+
+async def _check_type(request: Request) -> None:
+    """Refuse a body that is no form, of which the reader of forms leaves every byte unread."""
+    kind, _ = parse_options_header(request.headers.get("content-type"))
+    if kind.decode("latin-1") not in _FORMS and await request.body():
+        raise InvalidInput(f"expected a form, of the type {' or '.join(_FORMS)}; got another body")
 
 
 def described(model: type[BaseModel], media_type: str) -> dict[str, Any]:

@@ -86,6 +86,19 @@ def test_missing_fields_and_strange_bodies(site: Site) -> None:
     assert_problem(site.http.post("/search", content=b"--x", headers=broken), 400, "malformed-body")
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "", None])
+def test_a_body_that_is_no_form_is_not_passed_over(site: Site, kind: str | None) -> None:
+    site.people(2)
+    headers = {} if kind is None else {"content-type": kind}
+    search = "/images/p0/search"
+    answer = site.http.post(search, content=b'{"camera_ids": ["cam9"]}', headers=headers)
+    assert_problem(answer, 422, "invalid-request")
+    assert "expected a form" in answer.json()["detail"]
+    assert site.http.post(search, headers=headers).status_code == 200
+    assert site.http.post(search, content=iter([b""]), headers=headers).status_code == 200
+    assert len(site.http.get("/audit", params={"action": "search"}).json()["items"]) == 2
+
+
 @pytest.mark.parametrize(
     ("path", "parts", "told"),
     [

@@ -266,9 +266,10 @@ def test_requests_without_a_body_notice_that_their_client_left(
         asked(site, search, "Content-Length: 0\r\n"),
         asked(site, search, "Content-Length: 0\r\n" + A_FORM),
         asked(site, search, "Content-Length: 7\r\n" + A_FORM, "limit=9"),
+        asked(site, search, "Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
     ]
     with asked(site, search, "Content-Length: 0\r\nConnection: close\r\n" + A_FORM) as staying:
-        await_begun("find", 5)
+        await_begun("find", 6)
         leaving += [asked(site, "GET /images/p0/thumbnail") for _ in range(at_once + 3)]
         await_begun("open_image", at_once)
         for wire in leaving:
@@ -276,7 +277,7 @@ def test_requests_without_a_body_notice_that_their_client_left(
         time.sleep(0.5)
         (tmp_path / "go").touch()
         assert staying.makefile("rb").read().startswith(b"HTTP/1.1 200")
-    dropped = {"POST /images/{image_id}/search": 4, "GET /images/{image_id}/thumbnail": 3}
+    dropped = {"POST /images/{image_id}/search": 5, "GET /images/{image_id}/thumbnail": 3}
     deadline = time.monotonic() + 20
     while {
         route: metric(site.http.get("/metrics").text, f'peca_requests_total{{route="{route}",status="499"}}')
