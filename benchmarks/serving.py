@@ -15,6 +15,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ from index.gallery import Gallery, open_gallery
 from index.records import Where
 from index.space import Modality
 from peca_client import PecaClient
+from server.batching import WORKERS
 from server.processors import share_processors
 from training.datasets.synthetic import write_site
 from training.freeze import freeze_untrained
@@ -39,6 +41,7 @@ CLIENTS = 32
 INGEST_CLIENTS = 4
 BATCH = 64
 BATCH_SIZES = (1, 8, 16, 32)
+CALLERS = (1, WORKERS)
 
 
 def direct_seconds(encoder: Encoder, gallery: Gallery, queries: list[bytes]) -> list[float]:
@@ -54,16 +57,25 @@ def direct_seconds(encoder: Encoder, gallery: Gallery, queries: list[bytes]) -> 
 
 
 def raw_images_s(encoder: Encoder, seconds: float) -> float:
-    """The encoder's images a second in batches of the size that suits it best."""
-    best = 0.0
-    for size in BATCH_SIZES:
+    """The encoder's images a second, by as many callers at once and in batches of the size that suit it."""
+    forms = list(itertools.product(CALLERS, BATCH_SIZES))
+
+    def called(callers: int, size: int) -> float:
         images = np.random.default_rng(0).integers(0, 255, (size, *encoder.image_hw, 3), dtype=np.uint8)
-        light, done, began = [Modality.VISIBLE] * size, 0, time.monotonic()
-        while time.monotonic() - began < seconds / len(BATCH_SIZES):
-            encoder.encode(images, light)
-            done += size
-        best = max(best, done / (time.monotonic() - began))
-    return best
+        began = time.monotonic()
+
+        def call(_: int) -> int:
+            done = 0
+            while time.monotonic() - began < seconds / len(forms):
+                encoder.encode(images, [Modality.VISIBLE] * size)
+                done += size
+            return done
+
+        with ThreadPoolExecutor(callers) as threads:
+            done = sum(threads.map(call, range(callers)))
+        return done / (time.monotonic() - began)
+
+    return max(called(*form) for form in forms)
 
 
 def load(server: Server, streams: list[Iterator[bytes]], seconds: float) -> tuple[Tally, float]:
