@@ -100,7 +100,7 @@ def admitted(request: Request, parts: Parts, *, used: bool = True) -> Holder:
         CsrfRefused: It comes by cookie, may change something, and lacks the session's token.
     """
     if key := offered_key(request.headers):
-        return parts.keys.holder(key)
+        return _noted(request, parts.keys.holder(key))
     token = request.cookies.get(COOKIE)
     if not token:
         raise KeyMissing(
@@ -108,9 +108,16 @@ def admitted(request: Request, parts: Parts, *, used: bool = True) -> Holder:
             "of POST /session; got none"
         )
     session = parts.sessions.session(token, used=used)
+    holder = _noted(request, session.holder)
     if request.method not in _SAFE_METHODS:
         session.check_csrf(request.headers.get(CSRF_HEADER, ""))
-    return session.holder
+    return holder
+
+
+def _noted(request: Request, holder: Holder) -> Holder:
+    """The holder, whom the log of requests names from here on, whether refused or not."""
+    request.state.holder = holder
+    return holder
 
 
 def offered_key(headers: Mapping[str, str]) -> str:

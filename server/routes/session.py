@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Cookie, Request, Response
@@ -15,6 +14,7 @@ from server.access import GRANTS, Permission, Role
 from server.auth import TheCaller, keyed_router, needs
 from server.errors import SessionMissing
 from server.parts import OpenParts, parts_of
+from server.request_log import address_of
 from server.sessions import COOKIE, CSRF_HEADER, Session
 
 _MOST_BYTES = 4096
@@ -108,14 +108,6 @@ def sign_out(
     response.delete_cookie(
         COOKIE, path="/", httponly=True, samesite="strict", secure=request.url.scheme == "https"
     )
-
-
-def address_of(request: Request) -> str:
-    """Where a request comes from, as the server or a proxy that it trusts sees it; only an address is one."""
-    try:
-        return str(ip_address(request.client.host if request.client is not None else ""))
-    except ValueError:
-        return "unknown"
 
 
 def _needed(token: str | None) -> str:

@@ -188,6 +188,50 @@ def test_the_log_names_routes_and_keeps_secrets(
     assert "color_message" not in text
 
 
+def test_the_log_says_whose_request_was_refused_and_where_it_came_from(
+    launch: Callable[[], Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PECA_LOG_FORM", "json")
+    monkeypatch.setenv("PECA_TRUSTED_PROXIES", "127.0.0.1")
+    process = launch()
+    site = process.site(process.key or "")
+    limits = {
+        "Ada": {"role": "operator"},
+        "Bo": {"role": "operator", "galleries": ["another"]},
+        "Cy": {"role": "operator", "requests_per_minute": 1},
+    }
+    made = {
+        name: site.http.post("/keys", json={"name": name, **limit}).json() for name, limit in limits.items()
+    }
+    ids = {name: key["key_id"] for name, key in made.items()}
+    asks: list[tuple[str, str, dict[str, str], int, str | None]] = [
+        ("GET", "/keys", {"X-API-Key": made["Ada"]["key"]}, 403, ids["Ada"]),
+        ("GET", "/cameras", {"X-API-Key": made["Bo"]["key"]}, 403, ids["Bo"]),
+        ("GET", "/cameras", {"X-API-Key": made["Cy"]["key"]}, 200, ids["Cy"]),
+        ("GET", "/cameras", {"X-API-Key": made["Cy"]["key"]}, 429, ids["Cy"]),
+        ("GET", "/cameras", {"X-API-Key": "peca_of-nobody"}, 401, None),
+        ("GET", "/cameras", {}, 401, None),
+    ]
+    with httpx.Client(base_url=process.address, headers={"X-Forwarded-For": "203.0.113.7"}) as http:
+        for method, path, headers, status, _ in asks:
+            assert http.request(method, path, headers=headers).status_code == status
+        assert http.post("/session", json={"key": "peca_of-nobody"}).status_code == 401
+        assert http.post("/session", json={"key": made["Ada"]["key"]}).status_code == 201
+        assert http.delete("/session").status_code == 403  # without its token
+    process.end()
+    text = process.log.read_text()
+    lines = [line for line in map(json.loads, text.splitlines()) if line["event"] == "request"]
+    told = [(line["status"], line.get("key_id"), line.get("address")) for line in lines[len(limits) :]]
+    assert told == [
+        *((status, key_id, None if status == 200 else "203.0.113.7") for *_, status, key_id in asks),
+        (401, None, "203.0.113.7"),
+        (201, None, None),
+        (403, ids["Ada"], "203.0.113.7"),
+    ]
+    for secret in ("of-nobody", *(key["key"] for key in made.values())):
+        assert secret not in text
+
+
 def test_a_request_that_takes_too_long_is_given_up(start: Callable[..., Site]) -> None:
     encoder = SlowEncoder(1.0)
     site = start(encoder, request_timeout_s=0.2)
