@@ -265,9 +265,9 @@ class EncodingQueue:
         return MAX_BATCH
 
     def _encode(self, batch: list[_Waiting]) -> None:
-        images = np.stack([job.images[position] for job, position in batch])
-        began = time.perf_counter()
         try:
+            images = np.stack([job.images[position] for job, position in batch])
+            began = time.perf_counter()
             rows = self._timed(images, [job.modality[position] for job, position in batch])
         except Exception as error:  # it belongs to the requests that wait, not to this thread
             for job in {job for job, _ in batch}:

@@ -242,6 +242,22 @@ def test_an_error_reaches_its_request_and_the_worker_goes_on() -> None:
     queue.close()
 
 
+def test_memory_that_runs_out_as_a_batch_is_gathered_fails_its_requests_and_the_worker_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stack(_: object) -> None:
+        raise MemoryError
+
+    with closing(EncodingQueue(GreyPixelEncoder(), max_waiting=10, workers=1)) as queue:
+        with monkeypatch.context() as patch:
+            patch.setattr("server.batching.np.stack", stack)
+            done = queue.submit(images(2, 1), [Modality.VISIBLE] * 2, Lane.INGEST)
+            with pytest.raises(MemoryError):
+                done.result(timeout=10)
+        assert queue.alive
+        assert len(queue.encode(images(1, 1), [Modality.VISIBLE], Lane.INGEST)) == 1
+
+
 def test_closing_finishes_what_waits_and_takes_no_more(held) -> None:
     encoder, queue, callers = held
     first = callers.submit(queue.encode, images(1, 1), [Modality.VISIBLE], Lane.INGEST)
