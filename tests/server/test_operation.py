@@ -116,9 +116,10 @@ def test_metrics_count_what_happened(site: Site) -> None:
             'peca_stage_seconds_count{stage="search"}',
             'peca_stage_seconds_count{stage="store"}',
             'peca_request_seconds_count{route="POST /images"}',
+            "peca_encoder_batch_images_sum",
         )
     }
-    assert list(grew.values()) == [1, 1, 1, 3, 1, 1, 1], grew
+    assert list(grew.values()) == [1, 1, 1, 3, 1, 1, 1, 4], grew
     for stage in ("decode", "wait", "encode", "audit"):
         name = f'peca_stage_seconds_count{{stage="{stage}"}}'
         assert metric(answer.text, name) > metric(before, name)
@@ -473,8 +474,10 @@ class FailingEncoder(GreyPixelEncoder):
 def test_an_encoder_that_fails_is_told_until_it_works_again(start: Callable[..., Site]) -> None:
     encoder = FailingEncoder()
     site = start(encoder)
+    before = metric(site.http.get("/metrics").text, "peca_encoder_errors_total")
     encoder.fails = True
     assert site.search(picture(1)).status_code == 500
+    assert metric(site.http.get("/metrics").text, "peca_encoder_errors_total") == before + 1
     answer = site.http.get("/readyz")
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:encoder-fails")
     assert metric(site.http.get("/metrics").text, "peca_ready") == 0
