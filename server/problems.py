@@ -21,6 +21,7 @@ from exporter.errors import (
     ImageTooManyParts,
     ImageTruncated,
     NotAnImage,
+    ProviderUnfit,
 )
 from index.errors import (
     EncoderMismatch,
@@ -109,6 +110,7 @@ MALFORMED = Kind("malformed-body", 400, "The request cannot be read")
 INVALID_REQUEST = Kind("invalid-request", 422, "The request is not as the API asks")
 INVALID_METADATA = Kind("invalid-metadata", 422, "The metadata are not as the API asks")
 UNKNOWN_MODALITY = Kind("unknown-modality", 422, "There is no such modality")
+ENCODER_INVALID = Kind("encoder-invalid", 503, "The encoder cannot be opened")
 
 # The nearest class of an error's line of ancestors decides.
 KINDS: dict[type[PecaError], Kind] = {
@@ -127,7 +129,8 @@ KINDS: dict[type[PecaError], Kind] = {
     MetadataMismatch: Kind("metadata-mismatch", 422, "The metadata do not match the files"),
     CaseMissing: Kind("case-missing", 422, "A case and a reason are needed"),
     NotLabelled: Kind("not-labelled", 409, "The gallery's images are not labelled for this"),
-    BundleInvalid: Kind("encoder-invalid", 503, "The encoder cannot be opened"),
+    BundleInvalid: ENCODER_INVALID,
+    ProviderUnfit: ENCODER_INVALID,
     EncoderMismatch: Kind("encoder-mismatch", 409, "The encoder is not the gallery's"),
     SearchUnknown: Kind("search-unknown", 404, "There is no such search"),
     RecordBroken: Kind("record-broken", 500, "A record of the audit log was changed"),

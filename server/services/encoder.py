@@ -61,7 +61,7 @@ class CurrentEncoder:
 
         Raises:
             EncoderMismatch: It is another than the gallery's.
-            BundleInvalid: It cannot be opened.
+            BundleInvalid, ProviderUnfit: It cannot be opened, or what the settings ask to run it cannot.
         """
         fresh = self._load()
         check_spec(self.spec, fresh.spec)

@@ -180,3 +180,16 @@ def test_a_bundle_that_cannot_be_opened_leaves_the_encoder_in_use(
     answer = site.http.post("/encoder/reload")
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:encoder-invalid")
     assert site.search(picture(1)).status_code == 200
+
+
+def test_a_provider_that_does_not_run_here_leaves_the_encoder_in_use(
+    start: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = start(encoder=GreyPixelEncoder(), provider="cuda")
+    monkeypatch.setattr("exporter.sessions.missing", lambda _: "it is not installed")
+    answer = site.http.post("/encoder/reload")
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:peca:problem:encoder-invalid")
+    assert f"runs {default_bundle().name} here: cuda" in answer.json()["detail"]
+    assert str(default_bundle().parent) not in answer.text
+    assert answer.headers["retry-after"] == "5"
+    assert site.search(picture(1)).status_code == 200
