@@ -41,6 +41,10 @@ DataDir = Annotated[
         help="Folder in which images/ lies.",
     ),
 ]
+WithoutImages = Annotated[
+    bool,
+    typer.Option("--without-images", help="Leave image files out, as for a gallery that keeps none."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Erase; without it, only say what would be erased.")]
 
@@ -73,6 +77,7 @@ def verify(
     check_images: Annotated[
         bool, typer.Option("--check-images", help="Also decode every image file; takes minutes on 100,000.")
     ] = False,
+    without_images: WithoutImages = False,
     as_json: AsJson = False,
 ) -> None:
     """Look for what is damaged or missing, and name each fault; ends with 1 where there is one.
@@ -86,7 +91,9 @@ def verify(
     from exporter.preprocess import open_image
     from index.embedded.verification import verify_gallery
 
-    folder, images = _folders(gallery, data_dir)
+    if check_images and without_images:
+        raise typer.BadParameter("--check-images looks at what --without-images leaves out; give one of them")
+    folder, images = _folder(gallery), _image_files(gallery, data_dir, without_images)
     found = verify_gallery(folder, images, open_image if check_images else None)
     if as_json:
         print_json(asdict(found))
@@ -101,11 +108,13 @@ def snapshot(
     out: Annotated[Path, typer.Option(file_okay=False, help="The snapshot's folder; absent or empty.")],
     gallery: Gallery = DEFAULT_GALLERY,
     data_dir: DataDir = None,
+    without_images: WithoutImages = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy a gallery and its image files as they are at this moment, with the SHA-256 of each file.
 
-    Runs beside a server, which goes on storing and answering. Keys and audit log are not copied.
+    Runs beside a server, which goes on storing and answering. Keys and audit log are not copied. Ends
+    with 1 where images have no file: the snapshot is whole but for these pictures, and stays.
 
     Example: peca gallery snapshot --gallery embedded:site --out /backup/site-monday
     """
@@ -113,16 +122,24 @@ def snapshot(
     from index.embedded.snapshot import take_snapshot
     from index.wording import counted
 
-    folder, images = _folders(gallery, data_dir)
-    taken = take_snapshot(folder, images, out)
+    images = _image_files(gallery, data_dir, without_images)
+    taken = take_snapshot(_folder(gallery), images, out)
     if as_json:
         print_json(asdict(taken))
-        return
-    print(
-        f"{out} holds {counted(taken.images, 'image')} and {counted(taken.image_files, 'image file')}: ",
-        end="",
-    )
-    print(f"{size_text(taken.total_bytes)}, complete at {taken.made_at}")
+    else:
+        print(
+            f"{out} holds {counted(taken.images, 'image')} and {counted(taken.image_files, 'image file')}: "
+            f"{size_text(taken.total_bytes)}, complete at {taken.made_at}"
+        )
+    lacking = taken.images - taken.image_files
+    if images is not None and lacking:
+        typer.echo(
+            f"{lacking:,} of {counted(taken.images, 'image')} {'has' if lacking == 1 else 'have'} no file in "
+            f"{images}, so {out} lacks {'its picture' if lacking == 1 else 'their pictures'}: name the "
+            "server's data folder with --data-dir; peca gallery verify names the images",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 @gallery_app.command()
@@ -282,6 +299,24 @@ def _folders(gallery: str, data_dir: Path | None) -> tuple[Path, Path]:
     return folder, (data_dir or _base(gallery)) / FOLDER_NAME
 
 
+def _image_files(gallery: str, data_dir: Path | None, without_images: bool) -> Path | None:
+    """The folder of a gallery's image files, ``None`` where they are left out."""
+    if without_images:
+        return None
+    _, images = _folders(gallery, data_dir)
+    _check_image_files(images, "give --without-images")
+    return images
+
+
+def _check_image_files(images: Path, otherwise: str) -> None:
+    """Refuse a folder of image files that is none; ``otherwise`` is what to do where none are kept."""
+    if not images.is_dir():
+        raise InvalidInput(
+            f"expected the gallery's image files in {images}, which is no folder; name the server's data "
+            f"folder with --data-dir, or {otherwise} if no files are kept"
+        )
+
+
 def _base(gallery: str) -> Path:
     """The folder that the address of a gallery on the disk names."""
     return Path(gallery.removeprefix("embedded:"))
@@ -305,11 +340,7 @@ def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, base: P
     if not yes:
         print_erasable(erasable(folder, wheres))
         return
-    if not images.is_dir():
-        raise InvalidInput(
-            f"expected the gallery's image files in {images}, which is no folder; name the server's data "
-            "folder with --data-dir, or make this one if no files are kept"
-        )
+    _check_image_files(images, "make this one")
     done = erase_images(folder, images, wheres)
     print(f"{counted(done.images, 'image')} erased, with {counted(done.image_files, 'file')} in {images}")
     if others := other_generations(base):

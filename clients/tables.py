@@ -192,15 +192,19 @@ def print_gallery(stats: "GalleryStats", gallery: str) -> None:
     )
 
 
-def print_verification(found: "Verification", gallery: str, images: Path) -> None:
+def print_verification(found: "Verification", gallery: str, images: Path | None) -> None:
     """Print each fault, then what was looked at."""
     for fault in found.faults:
         console().print(fault, soft_wrap=True)
-    files = "no image files" if found.image_files is None else counted(found.image_files, "image file")
+    files = (
+        "image files left out"
+        if found.image_files is None
+        else f"{counted(found.image_files, 'image file')} in {images}"
+    )
     index = "index file" if found.has_index_file else "no index file"
     verdict = counted(len(found.faults), "fault") if found.faults else "no fault"
     console().print(
-        f"{gallery}: {verdict}; {counted(found.images, 'image')}, {index}, {files} in {images}",
+        f"{gallery}: {verdict}; {counted(found.images, 'image')}, {index}, {files}",
         soft_wrap=True,
     )
 

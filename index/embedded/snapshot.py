@@ -7,6 +7,7 @@ file in the form that ``sha256sum --check`` reads, and ``manifest.json``, writte
 import json
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ from index.embedded.store import (
     copy_database,
     open_stored,
 )
+from index.embedded.verification import looks
 from index.errors import GalleryUnavailable, InvalidInput, SnapshotInvalid
 from index.files import copy_file, make_folder, sha256_of, sync_folder, sync_folders, write_file
 from index.images import DRAFTS_NAME, FOLDER_NAME, image_path, image_paths, remove_drafts
@@ -63,14 +65,14 @@ class Manifest:
     sums_sha256: str
 
 
-def take_snapshot(folder: Path, images: Path, out: Path) -> Manifest:
+def take_snapshot(folder: Path, images: Path | None, out: Path) -> Manifest:
     """Copy a gallery and its image files; another process may serve and write it meanwhile.
 
     What is added after the start is left out, and so is what is removed before the end.
 
     Args:
         folder: Of the gallery.
-        images: Of its image files; need not be.
+        images: Of its image files; need not be. ``None`` to copy none.
         out: The snapshot's folder, absent or empty; absent if this fails.
 
     Raises:
@@ -179,18 +181,24 @@ def restore_snapshot(snapshot: Path, folder: Path, images: Path) -> Manifest:
     return manifest
 
 
-def _copy_images(folder: Path, images: Path, copy: Store, out: Path) -> dict[str, str]:
+def _copy_images(folder: Path, images: Path | None, copy: Store, out: Path) -> dict[str, str]:
     """Copy the files of the images in ``copy``, and drop from it what was removed meanwhile.
 
     Returns:
         The SHA-256 of each file by its name in the snapshot.
     """
     held = copy.image_ids()
-    sums = _copy_files(held, images, out)
-    # A file is written after its record: one that was on its way at first has come by now.
-    sums |= _copy_files({place: one for place, one in held.items() if place not in sums}, images, out)
-    with closing(open_stored(folder, read_only=True)) as now:
-        gone = held.keys() - now.image_ids().keys()
+    sums: dict[int, tuple[str, str]] = {}
+    gone: Set[int] = set()
+    for pause_s in looks(folder):
+        time.sleep(pause_s)
+        # A file comes after its record and goes before it: one on its way at first is there or gone later.
+        if images is not None:
+            sums |= _copy_files({place: one for place, one in held.items() if place not in sums}, images, out)
+        with closing(open_stored(folder, read_only=True)) as now:
+            gone = held.keys() - now.image_ids().keys()
+        if images is None or held.keys() <= sums.keys() | gone:
+            break
     for place in gone & sums.keys():
         (out / sums.pop(place)[0]).unlink()
     copy.delete(np.array(sorted(gone), np.int64))

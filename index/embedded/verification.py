@@ -25,7 +25,7 @@ class Verification:
     Attributes:
         images: How many images the gallery holds.
         has_index_file: Whether there is an index file; a gallery without one is whole too.
-        image_files: How many image files were compared, ``None`` where no folder of them is.
+        image_files: How many image files were compared, ``None`` if left out or without a folder.
         faults: A sentence each.
     """
 
@@ -36,7 +36,7 @@ class Verification:
 
 
 def verify_gallery(
-    folder: Path, images: Path, check_image: Callable[[bytes], object] | None = None
+    folder: Path, images: Path | None, check_image: Callable[[bytes], object] | None = None
 ) -> Verification:
     """Look for what is damaged or missing; another process may write the gallery meanwhile.
 
@@ -46,7 +46,7 @@ def verify_gallery(
 
     Args:
         folder: Of the gallery.
-        images: Of its image files; need not be.
+        images: Of its image files; need not be. ``None`` to leave them out.
         check_image: Also hand it the bytes of every image file; raises a ``PecaError`` where they are no
             image.
 
@@ -55,11 +55,11 @@ def verify_gallery(
     """
     try:
         # Before the records: a file is written after its record, so each of these has its record by now.
-        files = set(image_paths(images)) if images.is_dir() else None
+        files = set(image_paths(images)) if images is not None and images.is_dir() else None
         with closing(open_stored(folder, read_only=True)) as stored:
             count = stored.count(ANY)
             faults = _told(_database_faults(folder, stored))
-            if files is not None:
+            if images is not None and files is not None:
                 faults += _told(_file_faults(folder, images, files, stored, check_image))
         has_index_file = (folder / FILE_NAME).exists()
     except OSError as error:
@@ -87,7 +87,7 @@ def _database_faults(folder: Path, stored: Store) -> Iterator[str]:
 def _index_file_fault(folder: Path, spec: EmbeddingSpec) -> str | None:
     """What is wrong with the index file, and still is with what SQLite says of it later."""
     fault = None
-    for pause_s in _looks(folder):
+    for pause_s in looks(folder):
         time.sleep(pause_s)
         with closing(open_stored(folder, read_only=True)) as now:
             token = now.index_token()
@@ -100,7 +100,8 @@ def _index_file_fault(folder: Path, spec: EmbeddingSpec) -> str | None:
     return fault
 
 
-def _looks(folder: Path) -> Sequence[float]:
+def looks(folder: Path) -> Sequence[float]:
+    """Pauses, each before a look at what does not fit: beside a writer, a change may be on its way."""
     return _LOOKS_S if is_held(folder / LOCK_NAME) else _LOOKS_S[:1]
 
 
@@ -127,7 +128,7 @@ def _file_faults(
 def _pairing_faults(folder: Path, images: Path, files: set[Path], expected: dict[Path, str]) -> Iterator[str]:
     """Images without a file, and files without an image, as they still are when looked at again."""
     bare, stray = expected.keys() - files, files - expected.keys()
-    for pause_s in _looks(folder):
+    for pause_s in looks(folder):
         time.sleep(pause_s)
         with closing(open_stored(folder, read_only=True)) as now:
             still = _expected_files(images, now)

@@ -146,6 +146,54 @@ def test_a_damaged_snapshot_is_refused(served: Server, peca: Peca, tmp_path: Pat
     assert not (tmp_path / "back").exists()
 
 
+@pytest.mark.parametrize("command", [["snapshot", "--out", "backup"], ["verify"]])
+def test_image_files_that_are_elsewhere_are_missed(
+    served: Server, peca: Peca, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["gallery", *command, "--gallery", f"embedded:{served.data}", "--data-dir", "elsewhere"]
+    assert peca(*command) == (
+        1,
+        "",
+        "peca: expected the gallery's image files in elsewhere/images, which is no folder; name the server's "
+        "data folder with --data-dir, or give --without-images if no files are kept\n",
+    )
+    assert not Path("backup").exists()
+    assert peca(*command, "--without-images")[0] == 0
+
+
+def test_a_snapshot_that_lacks_pictures_ends_with_1_and_stays(data: Path, peca: Peca, tmp_path: Path) -> None:
+    snapshot = ("gallery", "snapshot", "--gallery", f"embedded:{data}", "--out")
+    file_of(data, "i3").unlink()
+    code, out, err = peca(*snapshot, tmp_path / "one")
+    assert code == 1
+    assert out.startswith(f"{tmp_path}/one holds 9 images and 8 image files: ")
+    assert err == (
+        f"1 of 9 images has no file in {data}/images, so {tmp_path}/one lacks its picture: name the server's "
+        "data folder with --data-dir; peca gallery verify names the images\n"
+    )
+    file_of(data, "i4").unlink()
+    code, out, err = peca(*snapshot, tmp_path / "two", "--json")
+    assert (code, json.loads(out)["image_files"]) == (1, 7)
+    assert err.startswith("2 of 9 images have no file in ")
+    back = ("--gallery", f"embedded:{tmp_path}/back")
+    assert peca("gallery", "restore", tmp_path / "two", *back)[0] == 0
+    code, out, err = peca(*snapshot, tmp_path / "three", "--without-images")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path}/three holds 9 images and 0 image files: ")
+
+
+def test_verify_without_images_looks_at_the_gallery_alone(data: Path, peca: Peca) -> None:
+    verify = ("gallery", "verify", "--gallery", f"embedded:{data}", "--without-images")
+    shutil.rmtree(data / "images")
+    code, out, _ = peca(*verify)
+    assert (code, out) == (
+        0,
+        f"embedded:{data}: no fault; 9 images, no index file, image files left out\n",
+    )
+    assert peca(*verify, "--check-images")[0] == 2
+
+
 @pytest.mark.parametrize(
     "command",
     [

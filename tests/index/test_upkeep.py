@@ -319,6 +319,23 @@ def test_what_a_writer_is_about_to_end_is_no_fault(site: Path, what: str) -> Non
         assert writer.poll() is None
 
 
+@pytest.mark.parametrize(("what", "images"), [("store", COUNT + 1), ("remove", COUNT - 1)])
+def test_a_snapshot_waits_for_what_a_writer_is_about_to_end(
+    site: Path, tmp_path: Path, what: str, images: int
+) -> None:
+    with child(HALFWAY, site, what) as writer:
+        assert line(writer) == "halfway"
+        taken = take_snapshot(site, site / "images", tmp_path / "snapshot")
+        assert (taken.images, taken.image_files) == (images, images)
+        assert writer.poll() is None
+
+
+def test_a_snapshot_without_images_copies_none(site: Path, tmp_path: Path) -> None:
+    taken = take_snapshot(site, None, tmp_path / "snapshot")
+    assert (taken.images, taken.image_files) == (COUNT, 0)
+    assert not (tmp_path / "snapshot" / "images").exists()
+
+
 def _change(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
 
