@@ -5,10 +5,13 @@ import logging
 import os
 import re
 import shutil
+import signal
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -75,6 +78,7 @@ from pathlib import Path
 
 import server.images
 import server.services.catalogue
+from exporter.runtime import GreyPixelEncoder
 
 def held(module, name):
     work = getattr(module, name)
@@ -87,9 +91,13 @@ def held(module, name):
         return work(*said, **more)
 
     setattr(module, name, wait_and_work)
-
+"""
+HELD_LOOKS = """
 held(server.services.catalogue, "find")
 held(server.images, "open_image")
+"""
+HELD_ENCODING = """
+held(GreyPixelEncoder, "encode")
 """
 A_FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
 
@@ -97,6 +105,22 @@ A_FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
 def metric(text: str, name: str) -> float:
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
+
+
+def await_begun(begun: Path, count: int) -> None:
+    """Wait until so many calls are inside what ``HELD`` holds."""
+    deadline = time.monotonic() + 20
+    while not begun.exists() or len(begun.read_text()) < count:
+        assert time.monotonic() < deadline, f"{begun.name} did not begin"
+        time.sleep(0.02)
+
+
+def is_listening(site: Site) -> bool:
+    try:
+        socket.create_connection((site.http.base_url.host, site.http.base_url.port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_metrics_count_what_happened(site: Site) -> None:
@@ -294,17 +318,10 @@ def test_the_work_of_clients_that_left_is_dropped(
 def test_requests_without_a_body_notice_that_their_client_left(
     launch: Callable[[], Process], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("server_site.SERVE", HELD.format(folder=str(tmp_path)) + SERVE)
+    monkeypatch.setattr("server_site.SERVE", HELD.format(folder=str(tmp_path)) + HELD_LOOKS + SERVE)
     process = launch()
     site = process.site(process.key or "")
     site.people(2)
-
-    def await_begun(name: str, count: int) -> None:
-        deadline = time.monotonic() + 20
-        while not (tmp_path / name).exists() or len((tmp_path / name).read_text()) < count:
-            assert time.monotonic() < deadline, f"{name} did not begin"
-            time.sleep(0.02)
-
     search, at_once = "POST /images/p0/search", os.cpu_count() or 1
     leaving = [
         asked(site, search),
@@ -314,9 +331,9 @@ def test_requests_without_a_body_notice_that_their_client_left(
         asked(site, search, "Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
     ]
     with asked(site, search, "Content-Length: 0\r\nConnection: close\r\n" + A_FORM) as staying:
-        await_begun("find", 6)
+        await_begun(tmp_path / "find", 6)
         leaving += [asked(site, "GET /images/p0/thumbnail") for _ in range(at_once + 3)]
-        await_begun("open_image", at_once)
+        await_begun(tmp_path / "open_image", at_once)
         for wire in leaving:
             wire.close()
         time.sleep(0.5)
@@ -438,6 +455,35 @@ def test_a_stop_finishes_what_was_accepted(launch: Callable[[], Process]) -> Non
     assert held >= len(acknowledged) > 0
     for image_id in acknowledged:
         assert restarted.http.get(f"/images/{image_id}/thumbnail").status_code == 200
+
+
+def test_a_stop_answers_the_requests_that_were_inside(
+    launch: Callable[[], Process], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("server_site.SERVE", HELD.format(folder=str(tmp_path)) + HELD_ENCODING + SERVE)
+    process = launch()
+    site = process.site(process.key or "")
+    with ThreadPoolExecutor(2) as callers:
+        try:
+            ingest, search = callers.submit(site.people, 2), callers.submit(site.search, picture(1))
+            await_begun(tmp_path / "encode", 2)
+            process.process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + 20
+            while is_listening(site):
+                assert time.monotonic() < deadline, "it takes connections"
+                time.sleep(0.02)
+            time.sleep(0.3)
+        finally:
+            (tmp_path / "go").touch()
+        assert ingest.result().status_code == 201, ingest.result().text
+        assert search.result().status_code == 200, search.result().text
+    assert process.process.wait(timeout=30) == 0
+    process.end()
+    monkeypatch.undo()
+    restarted = launch().site(process.key or "")
+    assert restarted.http.get("/cameras").json()["items"][0]["count"] == 2
+    (record,) = restarted.http.get("/audit", params={"action": "search"}).json()["items"]
+    assert record["search_id"] == search.result().json()["search_id"]
 
 
 def test_the_trace_of_a_failure_carries_the_id_that_the_client_was_told(
