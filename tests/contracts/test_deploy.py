@@ -89,6 +89,7 @@ def test_the_unit_of_systemd_is_one_and_its_settings_are_ours(tmp_path: Path) ->
     stop_s = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     assert stop_s
     assert int(stop_s[1]) > Settings.model_fields["stop_grace_s"].default
+    assert re.search(r"^LimitNOFILE=65536$", unit, re.MULTILINE)
     named = set(re.findall(r"^(PECA_\w+)=", guide, re.MULTILINE))
     assert "PECA_TLS_KEY" in named <= SETTINGS
     assert "/etc/peca/server.env" in unit
