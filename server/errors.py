@@ -91,7 +91,7 @@ class KeyNameTaken(InvalidInput):
 
 
 class RateExceeded(PecaError):
-    """A key, or an address without one, asks more often than it may.
+    """A key, or an address without one, asks more often than it may; or wrong keys come too often.
 
     Attributes:
         retry_after_s: When to try again, in whole seconds.

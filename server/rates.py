@@ -16,6 +16,7 @@ from server.errors import RateExceeded, TurnsExceeded
 from server.patience import patience
 
 _MOST_NAMES = 10_000
+_WRONG_KEYS_PER_MINUTE = 60
 
 
 class RateLimit:
@@ -119,6 +120,29 @@ class SignInLimit:
         if wait_s := self._buckets.take(_network(address), self._most):
             raise RateExceeded(
                 f"an address may try to sign in {self._most} times a minute, and this one has",
+                retry_after_s=wait_s,
+            )
+
+
+class WrongKeyLimit:
+    """A token bucket for the wrong keys of all addresses together, each of which costs a record on the disk.
+
+    Args:
+        clock: Seconds, always forward.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buckets = _Buckets(clock)
+
+    def take(self) -> None:
+        """Count one wrong key.
+
+        Raises:
+            RateExceeded: It comes too soon; it is not counted.
+        """
+        if wait_s := self._buckets.take("", _WRONG_KEYS_PER_MINUTE):
+            raise RateExceeded(
+                f"this key is wrong, as {_WRONG_KEYS_PER_MINUTE} others were of late; a right one is taken",
                 retry_after_s=wait_s,
             )
 

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from server.access import Caller
 from server.audit import Action, AuditLog
 from server.errors import GalleryRefused, KeyRefused
+from server.rates import WrongKeyLimit
 from server.sessions import Session, Sessions
 
 
 class SignIn:
-    """Opens and closes sessions; the audit log has each, and each attempt that failed.
+    """Opens and closes sessions; the audit log has each, and each attempt that failed, within a rate.
 
     Args:
         sessions: The open ones.
@@ -21,6 +22,7 @@ class SignIn:
         self._sessions = sessions
         self._audit = audit
         self._gallery = gallery
+        self._wrong_keys = WrongKeyLimit()
 
     def open(self, key: str, address: str, old: str | None) -> tuple[str, Session]:
         """Begin a session with a key.
@@ -35,6 +37,7 @@ class SignIn:
 
         Raises:
             KeyRefused: The key is not one that the server takes.
+            RateExceeded: Nor is it, and so many came before it that it is not recorded.
             GalleryRefused: It is for other galleries.
             StorageUnavailable: The audit log cannot be written; no session was opened.
         """
@@ -42,6 +45,7 @@ class SignIn:
         try:
             token, session = self._sessions.open(key)
         except KeyRefused:
+            self._wrong_keys.take()
             self._audit.append(Action.SESSION, change="refuse", address=address)
             raise
         caller = Caller(session.holder, began_at)

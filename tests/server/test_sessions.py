@@ -205,6 +205,26 @@ def test_attempts_are_limited_and_recorded(start: Callable[..., Site], settings:
     assert "peca_x" not in text
 
 
+def test_wrong_keys_of_many_addresses_are_limited_together_and_a_right_one_gets_in(
+    site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.rates._WRONG_KEYS_PER_MINUTE", 3)
+
+    def sign_in(number: int, key: str) -> httpx.Response:
+        headers = {"X-Forwarded-For": f"203.0.113.{number}"}
+        return httpx.post(f"{site.http.base_url}/session", json={"key": key}, headers=headers)
+
+    answers = [sign_in(number, "peca_x") for number in range(6)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429, 429]
+    assert answers[-1].json()["type"] == "urn:peca:problem:rate-exceeded"
+    assert int(answers[-1].headers["retry-after"]) in range(15, 21)
+    assert sign_in(7, key_of(site)).status_code == 201
+    records = [json.loads(line) for line in (settings.data_folder / "audit.jsonl").read_text().splitlines()]
+    told = [(one["change"], one["address"]) for one in records if one["action"] == "session"]
+    refused = [("refuse", f"203.0.113.{number}") for number in range(3)]
+    assert told == [*refused, ("open", "203.0.113.7")]
+
+
 def test_a_session_that_cannot_be_recorded_is_not_opened(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError("no space")
