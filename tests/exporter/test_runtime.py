@@ -312,6 +312,23 @@ def test_a_call_alone_takes_all_cores_and_what_comes_meanwhile_one(monkeypatch, 
     assert run(None, None) == "alone"
 
 
+def test_each_session_has_the_options_that_are_meant(monkeypatch, frozen):
+    opened = []
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda *said, **more: opened.append(real(*said, **more)) or opened[-1],
+    )
+    sessions.open_onnx(frozen / "encoder.int8.onnx")
+    taken = [session.get_session_options() for session in opened]
+    assert [options.intra_op_num_threads for options in taken] == [sessions._cores(), 1]
+    for options in taken:
+        assert not options.enable_mem_pattern
+        assert options.enable_cpu_mem_arena
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_a_call_that_fails_leaves_room_for_the_next():
     def fail(images, codes):
         raise ValueError("no")
