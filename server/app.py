@@ -1,10 +1,12 @@
 """The application: parts, routes, limits and problems put together, and the server that runs it."""
 
+import asyncio
 import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from ipaddress import ip_address
 from socket import SOCK_STREAM, create_server, getaddrinfo, socket
 from types import FrameType
@@ -16,7 +18,7 @@ from fastapi import FastAPI
 from exporter.runtime import Encoder
 from index.errors import PecaError
 from index.gallery import Gallery
-from server.connections import Connection
+from server.connections import HANDSHAKE_TIMEOUT_S, Connection
 from server.heap import give_memory_back
 from server.images import ImageStore
 from server.installation import check_installation
@@ -211,6 +213,10 @@ class _Server(uvicorn.Server):
         self._end_streams = end_streams
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
+        if self.config.is_ssl:  # uvicorn has no setting for it, and a handshake may take a minute by itself
+            loop = asyncio.get_running_loop()
+            listen = partial(loop.create_server, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S)
+            loop.create_server = listen  # type: ignore[method-assign]
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]

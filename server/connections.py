@@ -7,6 +7,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.problems import MALFORMED, MEDIA_TYPE, problem_response
 
+HANDSHAKE_TIMEOUT_S = 10.0
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_FIELDS = 200

@@ -1,6 +1,7 @@
 """Browser sessions: cookies, CSRF, how they end, limits of attempts, and TLS."""
 
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import server_site
 import trustme
 from server_site import REPOSITORY, Process, Site, picture
 
@@ -281,6 +283,23 @@ def test_a_server_with_a_certificate(
         assert http.get("/cameras").status_code == 200
     with pytest.raises(httpx.TransportError):
         httpx.get(process.address.replace("https", "http") + "/healthz")
+
+
+def test_a_handshake_that_does_not_end_is_not_waited_for(
+    certificate: dict[str, Path], launch: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PECA_TLS_CERT", str(certificate["cert"]))
+    monkeypatch.setenv("PECA_TLS_KEY", str(certificate["key"]))
+    hasty = "import server.app\nserver.app.HANDSHAKE_TIMEOUT_S = 0.5\n"
+    monkeypatch.setattr("server_site.SERVE", hasty + server_site.SERVE)
+    process = launch()
+    port = int(process.address.rpartition(":")[2])
+    for said in (b"", b"\x16\x03\x01\x02\x00\x01"):  # nothing, and the beginning of a greeting
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
+            wire.sendall(said)
+            assert wire.recv(1) == b""
+    trusted = ssl.create_default_context(cafile=certificate["ca"])
+    assert httpx.get(f"{process.address}/healthz", verify=trusted).status_code == 200
 
 
 @pytest.mark.parametrize(("cert", "key"), [("cert", "other"), ("key", "key"), ("nowhere", "key")])
