@@ -206,11 +206,12 @@ def erase(
 ) -> None:
     """Erase images for good: record, vector, index file and image file. Every condition given must hold.
 
-    Without --yes nothing is erased. With it, the server of the gallery must be stopped. Snapshots keep
-    what they hold.
+    They go from every generation of the gallery, also from those that reindex left. Without --yes nothing
+    is erased. With it, the server of the gallery must be stopped. Snapshots keep what they hold.
 
     Example: peca gallery erase --gallery embedded:site --person-id p17 --yes
     """
+    from index.generations import other_generations
     from index.records import Where
 
     conditions = (person_id, camera_id, image_id, modality, after, before)
@@ -227,12 +228,15 @@ def erase(
         image_ids=image_id,
     )
     folder, images = _folders(gallery, data_dir)
-    if unknown := sorted(set(camera_id or ()) - _cameras(folder)):
-        raise UnknownCamera(
-            f"the gallery has never seen {', '.join(unknown)}; "
-            f"its cameras are: {', '.join(sorted(_cameras(folder))) or 'none yet'}"
-        )
-    _erase(folder, images, [where], yes, _base(gallery))
+    others = other_generations(_base(gallery))
+    if camera_id is not None:
+        seen = _cameras(folder, *others)
+        if unknown := sorted(set(camera_id) - seen):
+            raise UnknownCamera(
+                f"the gallery has never seen {', '.join(unknown)}; "
+                f"its cameras are: {', '.join(sorted(seen)) or 'none yet'}"
+            )
+    _erase(folder, images, [where], yes, others)
 
 
 @gallery_app.command()
@@ -264,6 +268,7 @@ def retention(
     from index.embedded.locks import is_held
     from index.embedded.retention import read_retention, write_retention
     from index.embedded.store import LOCK_NAME
+    from index.generations import other_generations
 
     folder, images = _folders(gallery, data_dir)
     rules = read_retention(folder)
@@ -277,7 +282,7 @@ def retention(
     for camera, kept in sorted(rules.camera_days.items()):
         print(f"{camera}: {_kept(kept)}{'' if camera in seen else ' (the gallery holds no image of it)'}")
     now = datetime.now(UTC)
-    _erase(folder, images, rules.due(now), yes, _base(gallery))
+    _erase(folder, images, rules.due(now), yes, other_generations(_base(gallery)))
     print_dated_ahead(erasable(folder, rules.dated_ahead(now)))
     if not yes and is_held(folder / LOCK_NAME):
         print("its server removes by itself what is due, unless its retention_minutes is 0")
@@ -322,40 +327,39 @@ def _base(gallery: str) -> Path:
     return Path(gallery.removeprefix("embedded:"))
 
 
-def _cameras(folder: Path) -> set[str]:
-    """The cameras of the images that the gallery holds."""
+def _cameras(*folders: Path) -> set[str]:
+    """The cameras of the images that these generations of a gallery hold."""
     from index.embedded.erasure import erasable
     from index.records import ANY
 
-    return {camera.camera_id for camera in erasable(folder, [ANY])}
+    return {camera.camera_id for folder in folders for camera in erasable(folder, [ANY])}
 
 
-def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, base: Path) -> None:
-    """Erase, or say what would be erased; ``base`` is the folder that the gallery's address names."""
+def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, others: list[Path]) -> None:
+    """Erase, or say what would be erased; ``others`` are the gallery's generations that are not in use."""
     from clients.tables import print_erasable
-    from index.embedded.erasure import erasable, erase_images
-    from index.generations import other_generations
+    from index.embedded.erasure import erasable, erasable_elsewhere, erase_images
     from index.wording import counted
 
+    elsewhere = f"in {counted(len(others), 'generation')} of another encoder"
     if not yes:
         print_erasable(erasable(folder, wheres))
+        if count := erasable_elsewhere(folder, others, wheres):
+            print(f"{counted(count, 'record')} would be erased with vectors {elsewhere}, too; add --yes")
         return
     _check_image_files(images, "make this one")
-    done = erase_images(folder, images, wheres)
+    done = erase_images(folder, images, wheres, others)
     print(f"{counted(done.images, 'image')} erased, with {counted(done.image_files, 'file')} in {images}")
-    if others := other_generations(base):
-        print(
-            f"{counted(len(others), 'generation')} of another encoder may still hold their records and "
-            "vectors: remove with peca gallery reindex --drop-old"
-        )
+    if others:
+        print(f"{counted(done.elsewhere, 'record')} erased with vectors {elsewhere}")
     if not done.complete:
-        _tell_of_a_reader()
+        _tell_of_a_reader(", and peca gallery reindex --drop-old" if others else "")
 
 
-def _tell_of_a_reader() -> None:
+def _tell_of_a_reader(also: str = "") -> None:
     print(
         "a program that reads the gallery keeps SQLite's write-ahead file, which may hold what was erased: "
-        "end it, then run peca gallery compact"
+        f"end it, then run peca gallery compact{also}"
     )
     raise typer.Exit(1)
 

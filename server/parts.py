@@ -1,18 +1,22 @@
 """What a running server is made of, opened and closed together."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from exporter.bundle import default_bundle
 from exporter.runtime import Encoder, load_encoder
-from index.gallery import Gallery, check_spec, open_gallery, shown_address
+from index.gallery import Gallery, check_spec, embedded_folder, open_gallery, shown_address
+from index.generations import other_generations
 from index.images import FOLDER_NAME
+from index.wording import counted
 from server.audit import Action, AuditLog
 from server.batching import EncodingQueue
 from server.errors import ServerStopping
@@ -40,6 +44,8 @@ from server.sessions import Sessions
 from server.settings import Settings
 from server.trail import AuditTrail
 from server.watch_store import WatchStore
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ def opened(
             gallery = stack.enter_context(
                 closing(open_gallery(settings.gallery, current.spec, device=settings.device))
             )
+            _tell_other_generations(settings.gallery)
         check_spec(gallery.spec, current.spec)
         audit = stack.enter_context(closing(AuditLog(folder)))
         watch_store = stack.enter_context(closing(WatchStore(folder)))
@@ -153,6 +160,20 @@ def opened(
             review=review,
             export=Export(review, catalogue),
             qualities=Qualities(catalogue, current.spec.encoder),
+        )
+
+
+def _tell_other_generations(gallery: str) -> None:
+    """Say that what is removed while the server runs stays in the generations that are not in use."""
+    if embedded_folder(gallery) is None:
+        return
+    if others := other_generations(Path(gallery.removeprefix("embedded:"))):
+        _LOGGER.warning(
+            "%s of another encoder beside the gallery %s: what this server removes by DELETE or by the rules "
+            "of retention, stays there until peca gallery erase, or peca gallery reindex --drop-old, which "
+            "ends this warning",
+            counted(len(others), "generation"),
+            shown_address(gallery),
         )
 
 

@@ -167,11 +167,76 @@ def test_reindex_switches_and_the_gallery_is_whole(data: Path, peca: Peca, bundl
     assert code == 0, out
     _, out, _ = peca("gallery", "erase", "--gallery", url, "--image-id", "i2", "--yes")
     assert "1 image erased, with 1 file in" in out
-    assert "peca gallery reindex --drop-old" in out, "the old generation still holds it, and that is said"
+    assert "1 record erased with vectors in 1 generation of another encoder" in out
     code, out, _ = peca("gallery", "reindex", "--gallery", url, "--drop-old")
     assert (code, "1 old generation of" in out) == (0, True)
     _, out, _ = peca("gallery", "stats", "--gallery", url)
     assert "8 images" in out
+
+
+def test_erase_reaches_every_generation(data: Path, peca: Peca, bundle: Path) -> None:
+    url, before = f"embedded:{data}", spec_of(data)
+    assert peca("gallery", "reindex", "--gallery", url, "--encoder", bundle)[0] == 0
+    erase = ("gallery", "erase", "--gallery", url, "--image-id", "i2")
+    _, out, _ = peca(*erase)
+    assert "1 record would be erased with vectors in 1 generation of another encoder, too; add --yes" in out
+    assert any(b"i2visible" in path.read_bytes() for path in data.glob("gallery.sqlite3*"))
+    assert peca(*erase, "--yes")[0] == 0
+    assert not [path for path in data.rglob("*") if path.is_file() and b"i2visible" in path.read_bytes()]
+    (data / "generation").unlink()  # back to the first one
+    assert spec_of(data) == before
+    assert ": no fault; 8 images" in peca("gallery", "verify", "--gallery", url)[1]
+
+
+def test_erase_takes_what_only_a_generation_that_is_not_in_use_holds(
+    data: Path, peca: Peca, bundle: Path
+) -> None:
+    from index.embedded.engine import EmbeddedGallery
+    from index.gallery import embedded_folder
+    from index.records import Where
+
+    url = f"embedded:{data}"
+    peca("gallery", "reindex", "--gallery", url, "--encoder", bundle)
+    spec, folder = spec_of(data), embedded_folder(url)
+    assert spec is not None
+    assert folder is not None
+    with closing(EmbeddedGallery(folder, spec)) as serving:  # as a server's DELETE does
+        serving.remove(Where(camera_ids=["gate"]))
+    erase = ("gallery", "erase", "--gallery", url, "--camera-id", "gate", "--image-id", "i2", "--yes")
+    code, out, _ = peca(*erase)
+    assert (code, out.splitlines()[:2]) == (
+        0,
+        [
+            f"0 images erased, with 1 file in {data}/images",
+            "1 record erased with vectors in 1 generation of another encoder",
+        ],
+    )
+    assert not any(b"i2visible" in path.read_bytes() for path in data.glob("gallery.sqlite3*"))
+
+
+def test_erase_does_nothing_where_a_generation_is_in_use_or_cannot_be_opened(
+    data: Path, peca: Peca, bundle: Path
+) -> None:
+    from index.embedded.store import open_stored
+
+    url = f"embedded:{data}"
+    peca("gallery", "reindex", "--gallery", url, "--encoder", bundle)
+    erase = ("gallery", "erase", "--gallery", url, "--image-id", "i2", "--yes")
+    with closing(open_stored(data, read_only=False)):
+        code, _, err = peca(*erase)
+    assert code == 1
+    assert err.startswith(f"peca: nothing was erased, since the generation of another encoder in {data} may ")
+    assert "is open for writing by process" in err
+    database = data / "gallery.sqlite3"
+    whole = database.read_bytes()
+    database.write_bytes(b"torn" * 1000)
+    code, _, err = peca(*erase)
+    assert code == 1
+    assert "nothing was erased, since the generation" in err
+    assert "peca gallery reindex --drop-old" in err
+    assert ": no fault; 9 images" in peca("gallery", "verify", "--gallery", url)[1]
+    database.write_bytes(whole)
+    assert peca(*erase)[0] == 0
 
 
 def test_reindex_names_an_image_without_its_file(data: Path, peca: Peca, bundle: Path) -> None:

@@ -17,13 +17,14 @@ import pytest
 from numpy.typing import NDArray
 
 from index.embedded.engine import EmbeddedGallery
+from index.embedded.erasure import erase_images
 from index.embedded.retention import Retention, read_retention, write_retention
-from index.embedded.store import Store
+from index.embedded.store import Store, open_stored
 from index.errors import EncoderMismatch, GalleryUnavailable, InvalidInput
 from index.gallery import embedded_folder, open_gallery, stored_spec
 from index.generations import POINTER_NAME, current_folder, generation_folder
 from index.images import image_path
-from index.records import ImageRecord, Where
+from index.records import ANY, ImageRecord, Where
 from index.reindex import MARK_NAME, NewEncoder
 from index.space import EmbeddingSpec, Modality, l2_normalise
 from index.switching import drop_old, reindex
@@ -128,6 +129,23 @@ def test_every_image_is_embedded_anew_and_the_gallery_switched(site: Site) -> No
     assert read_retention(embedded_folder(site.url)) == Retention(30, {"cam1": None})
     with pytest.raises(EncoderMismatch):
         open_gallery(site.url, OLD)
+
+
+def test_an_erasure_in_all_generations_keeps_the_file_of_an_image_that_stays(site: Site) -> None:
+    site.reindex()
+    folder = current_folder(site.folder)
+    with closing(open_gallery(site.url, NEW)) as gallery:  # i7 comes again, as another person
+        gallery.remove(Where(image_ids=["i7"]))
+        gallery.add([replace(record(7), person_id="p8")], np.ones((1, 6), np.float32))
+    done = erase_images(folder, site.images, [Where(person_ids=["p7"])], [site.folder])
+    assert (done.images, done.image_files, done.elsewhere, done.complete) == (0, 0, 1, True)
+    assert image_path(site.images, "i7").exists()
+    done = erase_images(folder, site.images, [Where(person_ids=["p8"])], [site.folder])
+    assert (done.images, done.image_files, done.elsewhere) == (2, 2, 1)
+    for generation in (folder, site.folder):
+        with closing(open_stored(generation, read_only=True)) as stored:
+            assert stored.count(ANY) == 198
+    assert not image_path(site.images, "i7").exists()
 
 
 def test_a_second_change_of_encoder_works_as_the_first(site: Site) -> None:

@@ -1,6 +1,7 @@
 """Retention applied by a real server, by the rules that stand in its gallery."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,20 @@ def test_a_server_removes_what_is_due_by_itself(
     ]
     assert abs(success - time.time()) < 30
     assert "1 image removed, kept for as long as the rules" in process.log.read_text()
+
+
+def test_generations_that_removals_do_not_reach_are_told_once_at_the_start(
+    launch: Callable[[], Process], data: Path
+) -> None:
+    process = launch()
+    assert "of another encoder" not in process.log.read_text()
+    process.end()
+    other = data / "generations" / "earlier"
+    other.mkdir(parents=True)
+    shutil.copy(data / "gallery.sqlite3", other)
+    process = launch()
+    told = f"1 generation of another encoder beside the gallery embedded:{data}: what this server removes"
+    assert process.log.read_text().count(told) == 1
 
 
 def test_rules_that_cannot_be_read_are_told_and_tried_again(
