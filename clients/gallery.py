@@ -352,6 +352,8 @@ def _erase(folder: Path, images: Path, wheres: "list[Where]", yes: bool, others:
     print(f"{counted(done.images, 'image')} erased, with {counted(done.image_files, 'file')} in {images}")
     if others:
         print(f"{counted(done.elsewhere, 'record')} erased with vectors {elsewhere}")
+    if done.images or done.elsewhere:
+        print("snapshots made before still hold what was erased: remove them, or erase after a restore")
     if not done.complete:
         _tell_of_a_reader(", and peca gallery reindex --drop-old" if others else "")
 

@@ -14,6 +14,7 @@ from client_site import Server, picture, start_server
 
 from peca_client import ImageUpload, PecaClient
 
+REMINDER = "snapshots made before still hold what was erased: remove them, or erase after a restore\n"
 Peca = Callable[..., tuple[int, str, str]]
 NOW = datetime.now(UTC)
 
@@ -236,14 +237,14 @@ def test_erase_says_first_what_it_would_erase(served: Server, peca: Peca) -> Non
 def test_erase_counts_one_image_as_one(data: Path, peca: Peca) -> None:
     command = ("gallery", "erase", "--gallery", f"embedded:{data}", "--image-id", "i2")
     assert peca(*command)[1].endswith("\n1 image would be erased; add --yes to erase it\n")
-    assert peca(*command, "--yes")[1] == f"1 image erased, with 1 file in {data}/images\n"
+    assert peca(*command, "--yes")[1] == f"1 image erased, with 1 file in {data}/images\n{REMINDER}"
 
 
 def test_erase_with_yes_leaves_nothing_of_a_person(data: Path, peca: Peca) -> None:
     gone = [1, 4, 7]
     assert all(file_of(data, f"i{n}").exists() for n in gone)
     code, out, _ = peca("gallery", "erase", "--gallery", f"embedded:{data}", "--person-id", "p1", "--yes")
-    assert (code, out) == (0, f"3 images erased, with 3 files in {data}/images\n")
+    assert (code, out) == (0, f"3 images erased, with 3 files in {data}/images\n{REMINDER}")
     contents = [path.read_bytes() for path in data.rglob("*") if path.is_file()]
     for n in gone:
         assert picture(n) not in contents
@@ -278,7 +279,8 @@ def test_erase_takes_every_condition(data: Path, peca: Peca, conditions: list[st
     told = peca("gallery", "erase", "--gallery", f"embedded:{data}", *conditions)[1]
     assert (f"{count} images would be erased" if count else "no image would be erased") in told
     done = peca("gallery", "erase", "--gallery", f"embedded:{data}", *conditions, "--yes")
-    assert done == (0, f"{count} images erased, with {count} files in {data}/images\n", "")
+    reminder = REMINDER if count else ""
+    assert done == (0, f"{count} images erased, with {count} files in {data}/images\n{reminder}", "")
 
 
 def test_erase_without_a_condition_or_with_an_unknown_camera_is_refused(data: Path, peca: Peca) -> None:
@@ -299,10 +301,12 @@ def test_retention_is_set_shown_and_applied(data: Path, peca: Peca) -> None:
     assert code == 0
     assert out.endswith("2 images would be erased; add --yes to erase them\n")
     assert "lobby" not in out.splitlines()[-3]
-    assert peca(*command, "--yes")[1].endswith(f"\n2 images erased, with 2 files in {data}/images\n")
+    assert peca(*command, "--yes")[1].endswith(
+        f"\n2 images erased, with 2 files in {data}/images\n{REMINDER}"
+    )
     assert peca(*command)[1].endswith("\nno image would be erased\n")
     assert peca(*command, "--camera-id", "lobby", "--days", "default", "--yes")[1].endswith(
-        f"\n2 images erased, with 2 files in {data}/images\n"
+        f"\n2 images erased, with 2 files in {data}/images\n{REMINDER}"
     )
     assert ": no fault; 5 images" in peca("gallery", "verify", "--gallery", f"embedded:{data}")[1]
 
