@@ -1,6 +1,7 @@
 """The embedded gallery: FAISS in memory over what SQLite holds on the disk."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -37,6 +38,12 @@ _REST = 20
 
 _AGAIN_S = 60.0
 """What failed beside the searches is tried again after so long."""
+
+_PURGE_S = 2.0
+"""After the first of some removals SQLite's write-ahead file is emptied, once for all of them."""
+
+_PURGE_WAIT_S = 0.05
+"""So long writes wait for readers then; one that stays open is waited for at the next try."""
 
 _PAGES = 16
 """So many pages of SQLite's are taken in before they are coded together."""
@@ -79,6 +86,7 @@ class EmbeddedGallery:
         self._saving = Lock()
         self._save_from = 0.0
         self._removals = 0
+        self._purge_from = math.inf
         self._writing = RLock()
         self._removing = Lock()
         self._work = Event()
@@ -210,6 +218,7 @@ class EmbeddedGallery:
                 self._store.delete(positions)
                 with self._closing_on_failure():
                     self._index.remove(positions)
+            self._purge_from = min(self._purge_from, monotonic() + _PURGE_S)
         self._work.set()
         return len(positions)
 
@@ -276,7 +285,8 @@ class EmbeddedGallery:
             self._work.wait(pause)
             self._work.clear()
             try:
-                pause = self._code_and_save()
+                pauses = self._code_and_save(), self._purge()
+                pause = min((one for one in pauses if one is not None), default=None)
             except Exception:
                 # Searches stay right meanwhile, and grow slower as the gallery grows.
                 log.exception("the gallery %s cannot code its new vectors; it tries again", self._folder)
@@ -299,6 +309,21 @@ class EmbeddedGallery:
                 ended = monotonic()
                 self._save_from = ended + (_REST * (ended - begun) if saved else _AGAIN_S)
             return max(self._save_from - begun, 0.0)
+
+    def _purge(self) -> float | None:
+        """Empty SQLite's write-ahead file where it may hold what was removed; returns when to come again."""
+        with self._writing:
+            if self._closed or self._purge_from == math.inf:
+                return None
+            if (early := self._purge_from - monotonic()) > 0:
+                return early
+            try:
+                done = self._store.purge(_PURGE_WAIT_S)
+            except GalleryUnavailable as error:
+                log.warning("%s; what was removed may still stand in the write-ahead file", error)
+                done = False
+            self._purge_from = math.inf if done else monotonic() + _AGAIN_S
+            return None if done else _AGAIN_S
 
     def _save(self) -> bool:
         """Write the index file; a gallery without one is as good, but starts more slowly."""

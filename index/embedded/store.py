@@ -78,6 +78,7 @@ _CACHED_ROW_S = 1e-4
 _CACHED_CALL_S = 2e-3
 _WAITS = 16
 _DISK = ThreadPoolExecutor(_READERS, "peca-disk")
+_BUSY_S = 5.0
 _WAL_LIMIT_BYTES = 64 << 20
 _CACHE_SHARE = 512
 _LEAST_CACHE_KB, _MOST_CACHE_KB = 2 << 10, 16 << 10
@@ -341,13 +342,18 @@ class Store:
         with self._transaction() as connection:
             connection.execute("UPDATE gallery SET index_token = ?", [token])
 
-    def purge(self) -> bool:
+    def purge(self, wait_s: float = _BUSY_S) -> bool:
         """Empty the write-ahead file, which may still hold what was removed.
+
+        Args:
+            wait_s: For readers to end what they read.
 
         Returns:
             Whether it is empty; a reader that stays open keeps it from being emptied.
         """
+        self._alone(f"PRAGMA busy_timeout = {int(1000 * wait_s)}")
         ((busy, _, _),) = self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._alone(f"PRAGMA busy_timeout = {int(1000 * _BUSY_S)}")
         return not busy
 
     def vacuum(self) -> None:
@@ -579,7 +585,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     if mode == "ro" and is_still(path):
         connection: sqlite3.Connection = connect_still(uri, path.with_name(LOCK_NAME), **options)
     else:
-        connection = sqlite3.connect(uri, **options)
+        connection = sqlite3.connect(uri, timeout=_BUSY_S, **options)
     with ExitStack() as undo:
         undo.callback(connection.close)
         connection.execute("PRAGMA synchronous = FULL")

@@ -6,8 +6,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.embedded.reading import StoredImages
 from index.embedded.store import _cache_kb, _connect
 from index.embedded.verification import verify_gallery
 from index.errors import EncoderMismatch, GalleryUnavailable
@@ -399,3 +402,59 @@ def test_what_a_connection_holds_of_the_file_goes_by_its_size(tmp_path: Path) ->
     open_gallery(f"embedded:{tmp_path}", SPEC).close()
     with closing(_connect(tmp_path / "gallery.sqlite3", "ro")) as connection:
         assert connection.execute("PRAGMA cache_size").fetchall() == [(-2048,)]
+
+
+def holds(folder: Path, needle: bytes) -> list[str]:
+    """The files of a gallery that hold these bytes."""
+    return [path.name for path in folder.iterdir() if path.is_file() and needle in path.read_bytes()]
+
+
+def await_none(folder: Path, needle: bytes) -> None:
+    deadline = time.monotonic() + 20
+    while found := holds(folder, needle):
+        assert time.monotonic() < deadline, f"{found} still hold it"
+        time.sleep(0.05)
+
+
+def test_what_is_removed_leaves_the_disk_while_the_gallery_is_searched(tmp_path: Path) -> None:
+    records, rows = batch(0)
+    stop = threading.Event()
+    with closing(open_gallery(f"embedded:{tmp_path}", SPEC)) as gallery:
+        gallery.add(records, rows)
+        vector = l2_normalise(rows)[3].tobytes()
+        assert holds(tmp_path, vector) == ["gallery.sqlite3-wal"]
+
+        def search() -> None:
+            while not stop.is_set():
+                gallery.search(rows[:1], 5)
+
+        with ThreadPoolExecutor(2) as others:
+            searches = [others.submit(search) for _ in range(2)]
+            try:
+                gallery.remove(Where(image_ids=[records[3].image_id]))
+                await_none(tmp_path, vector)
+                assert holds(tmp_path, f"{records[3].image_id}visible".encode()) == []
+            finally:
+                stop.set()
+            for done in searches:
+                done.result()
+        assert gallery.count() == len(records) - 1
+
+
+def test_a_reader_that_stays_open_delays_that_what_is_removed_leaves_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.embedded.engine._PURGE_S", 0.05)
+    monkeypatch.setattr("index.embedded.engine._AGAIN_S", 0.2)
+    records, rows = batch(0)
+    vector = l2_normalise(rows)[3].tobytes()
+    with closing(open_gallery(f"embedded:{tmp_path}", SPEC)) as gallery:
+        gallery.add(records, rows)
+        with closing(StoredImages(tmp_path, SPEC, live=False)) as reader:
+            gallery.remove(Where(image_ids=[records[3].image_id]))
+            time.sleep(0.6)
+            assert reader.count() == len(records)
+            assert "gallery.sqlite3-wal" in holds(tmp_path, vector)
+            gallery.add(*batch(1))
+        await_none(tmp_path, vector)
+        assert gallery.count() == 2 * len(records) - 1
