@@ -13,8 +13,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from index.errors import GalleryUnavailable, InvalidInput
-from index.files import sync_folder
+from index.files import size_of, sync_folder
 from index.gallery import Gallery, Source, is_milvus, shown_address, stored_spec
 from index.generations import current_folder, generation_folder, other_generations, switch
 from index.reindex import NewEncoder, Pass, Progress, empty_if_stale, follow
@@ -135,6 +137,7 @@ def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
     from index.embedded.retention import read_retention, write_retention
 
     old_folder, new_folder = current_folder(folder), generation_folder(folder, job.encoder.spec)
+    _check_room(old_folder, spec, new_folder, job.encoder.spec)
     with closing(EmbeddedGallery(new_folder, job.encoder.spec)) as new, ExitStack() as held:
 
         def writer() -> Gallery | None:
@@ -159,6 +162,24 @@ def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
             write_retention(new_folder, read_retention(old_folder))
             switch(folder, new_folder)
             job.report.switched, job.report.waits_for = True, None
+
+
+def _check_room(old: Path, old_spec: EmbeddingSpec, new: Path, new_spec: EmbeddingSpec) -> None:
+    """Refuse what would fill the disk, on which a server stores images meanwhile."""
+    from index.embedded.erasure import erasable
+    from index.embedded.store import FILE_NAME
+    from index.records import ANY
+
+    count = sum(camera.count for camera in erasable(old, [ANY]))
+    longer = np.dtype(np.float32).itemsize * (new_spec.dim - old_spec.dim)
+    needed = size_of(old / FILE_NAME) + count * longer - size_of(new / FILE_NAME)
+    free = shutil.disk_usage(old).free
+    if free < needed:
+        raise GalleryUnavailable(
+            f"the new generation of {counted(count, 'image')} takes about {needed / 1e6:,.1f} MB beside the "
+            f"old one in {old}, and {free / 1e6:,.1f} MB are free: make room, or run peca gallery compact "
+            "first if much was removed; nothing was changed"
+        )
 
 
 def _reindex_milvus(url: str, job: _Job) -> None:

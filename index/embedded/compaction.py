@@ -43,9 +43,9 @@ def compact_gallery(folder: Path) -> Compaction:
     """
     before = _database_bytes(folder)
     with closing(open_stored(folder, read_only=False)) as stored:
-        drop_index_file(folder)
         stored.vacuum()
         complete = stored.purge()
+        drop_index_file(folder)  # not before: where the disk is full, it fits the file that stays
     EmbeddedGallery(folder, stored.spec).close()
     return Compaction(before, _database_bytes(folder), size_of(folder / INDEX_NAME), complete)
 

@@ -1,10 +1,12 @@
 """Disks that are full or take no write, as real file systems; they need root."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -12,14 +14,18 @@ from numpy.typing import NDArray
 
 from index.embedded.ann import View
 from index.embedded.columns import Vocabulary
+from index.embedded.compaction import compact_gallery
 from index.embedded.index_file import write_index_file
 from index.embedded.segments import Flat
 from index.embedded.snapshot import take_snapshot
 from index.errors import GalleryUnavailable
 from index.files import write_files
 from index.gallery import Gallery, open_gallery
+from index.generations import other_generations
 from index.records import ImageRecord, Where
+from index.reindex import NewEncoder
 from index.space import EmbeddingSpec, Modality
+from index.switching import reindex
 
 SPEC = EmbeddingSpec(256, "encoder-a")
 BATCH = 64
@@ -116,3 +122,41 @@ def test_a_disk_that_takes_no_index_file_says_so_in_words(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(GalleryUnavailable, match=r"index\.faiss cannot be written: .*[Rr]ead-only"):
         write_index_file(disk, SPEC, View((), Flat.empty(SPEC.dim)), Vocabulary())
+
+
+def test_a_disk_without_room_for_another_generation_is_told_before_anything_is_embedded(disk: Path) -> None:
+    url = f"embedded:{disk / 'gallery'}"
+    with closing(open_gallery(url, SPEC)) as gallery:
+        fill(gallery, range(4), set())
+        before = found(gallery)
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - 200_000))
+
+    def never(*_: object) -> NoReturn:
+        raise AssertionError
+
+    new = NewEncoder(EmbeddingSpec(SPEC.dim, "encoder-b"), never, never)
+    told = r"256 images takes about [\d.]+ MB .* MB are free: make room"
+    with pytest.raises(GalleryUnavailable, match=told):
+        reindex(url, disk / "images", new)
+    assert other_generations(disk / "gallery") == []
+    with closing(open_gallery(url, SPEC)) as gallery:
+        assert found(gallery) == before
+
+
+def test_a_disk_too_full_to_compact_keeps_the_index_file(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.embedded.engine._WORTH_SAVING", 1)
+    folder = disk / "gallery"
+    with closing(open_gallery(f"embedded:{folder}", SPEC)) as gallery:
+        fill(gallery, range(5), set())
+        before = found(gallery)
+    written = (folder / "index.faiss").read_bytes()
+    filler = disk / "filler"
+    with suppress(OSError):
+        filler.write_bytes(bytes(2 << 20))
+    with pytest.raises(GalleryUnavailable, match="free space"):
+        compact_gallery(folder)
+    filler.unlink()
+    assert (folder / "index.faiss").read_bytes() == written
+    with closing(open_gallery(f"embedded:{folder}", SPEC)) as gallery:
+        assert found(gallery) == before
+    assert compact_gallery(folder).complete
