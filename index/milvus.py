@@ -13,9 +13,10 @@ from index.errors import GalleryUnavailable
 from index.gallery import AddReport, check_batch, check_page, check_search, check_spec
 from index.milvus_address import MilvusAddress
 from index.milvus_cameras import CameraBook
-from index.milvus_collection import Generation, begin, current, leaving, load, unsettled
+from index.milvus_collection import SESSION, Generation, begin, current, leaving, load, unsettled
 from index.milvus_connection import Connection
 from index.milvus_rows import SCALARS, Row, decoded, text
+from index.milvus_rows import partitions as partitions_of
 from index.milvus_search import search
 from index.milvus_table import STRONG, Table
 from index.records import ANY, CameraSummary, Hit, ImageRecord, Where
@@ -95,7 +96,9 @@ class MilvusGallery:
                 self._table.write(fresh)
             # Those that stand, too: who wrote them may have ended before settling.
             if self._settle(records) or fresh:
-                standing |= self._find(records)
+                # The one that settling leaves comes last, since another process may have written since.
+                for partition in reversed(partitions_of(ANY)):
+                    standing |= self._find(records, partition=partition)
         positions = {row.record.image_id: row.position for row in fresh}
         return _report(records, units, standing, positions)
 
@@ -191,28 +194,25 @@ class MilvusGallery:
             raise GalleryUnavailable(f"there is no gallery at {self._address}; ingest images into it first")
         return begin(self._connection, self._address, self.spec)
 
-    def _find(self, records: Sequence[ImageRecord], level: str = "Session") -> dict[str, Row]:
-        """What is stored under the ids of these records."""
-        rows = self._table.rows([text(record.image_id) for record in records], level)
+    def _find(
+        self, records: Sequence[ImageRecord], level: str = SESSION, partition: str | None = None
+    ) -> dict[str, Row]:
+        """What is stored under the ids of these records; of a row in each partition, Milvus gives either."""
+        rows = self._table.rows([text(record.image_id) for record in records], level, partition=partition)
         return {row.record.image_id: row for row in rows}
 
     def _settle(self, records: Sequence[ImageRecord]) -> bool:
-        """Leave one row of each id that two processes wrote into both partitions; whether there was such.
+        """Leave one row of each id that processes wrote into both partitions; whether there was such.
 
-        Every process leaves the same one, the first by order; it sees all that was written before its own
-        rows, so the later of two sees both.
+        Every process leaves that of the first partition, so that no two can remove both whoever wrote when;
+        it sees all that was written before its own rows, so the later of two sees both.
         """
-        found = dict(self._table.duplicates([text(record.image_id) for record in records]))
-        first: dict[str, tuple[int, str]] = {}
-        for partition, rows in found.items():
-            for columns in rows:
-                place = (columns["position"], partition)
-                first[columns["image_id"]] = min(first.get(columns["image_id"], place), place)
+        seen: set[str] = set()
         settled = False
-        for partition, rows in found.items():
-            losing = [columns["image_id"] for columns in rows if first[columns["image_id"]][1] != partition]
-            self._table.delete(losing, partition)
-            settled |= bool(losing)
+        for partition, ids in self._table.by_partition([text(record.image_id) for record in records]):
+            self._table.delete(seen & ids, partition)
+            settled |= not seen.isdisjoint(ids)
+            seen |= ids
         return settled
 
     def _newest(self, where: Where, needed: int) -> Where:

@@ -75,13 +75,25 @@ class Table:
             last = max(columns["image_id"] for columns in found)
 
     def rows(
-        self, ids: Collection[str], level: str = SESSION, fields: Sequence[str] = EVERYTHING
+        self,
+        ids: Collection[str],
+        level: str = SESSION,
+        fields: Sequence[str] = EVERYTHING,
+        partition: str | None = None,
     ) -> list[Row]:
-        """The rows of these stored ids, in the order of adding; with a vector if it is among ``fields``."""
+        """The rows of these stored ids, in the order of adding; with a vector if it is among ``fields``.
+
+        Args:
+            ids: Which, as stored.
+            level: Of consistency.
+            fields: Which columns.
+            partition: Only in this one; ``None`` for all.
+        """
+        partitions = None if partition is None else [partition]
         found = [
             decoded(columns)
             for some in _chunks(ids, self.page_rows)
-            for columns in self._query(f"image_id in {listed(some)}", fields, level)
+            for columns in self._query(f"image_id in {listed(some)}", fields, level, partitions)
         ]
         return sorted(found, key=lambda row: row.order)
 
@@ -112,20 +124,17 @@ class Table:
             # Milvus counts a delete among the writes that a session sees only some time after.
             self.count(ANY, STRONG)
 
-    def duplicates(self, ids: Collection[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """By partition, the columns ``image_id`` and ``position`` of these stored ids.
+    def by_partition(self, ids: Collection[str]) -> Iterator[tuple[str, set[str]]]:
+        """Each partition, and which of these stored ids it holds.
 
         An upsert replaces within its partition only, so two processes may leave one id in both.
         """
         for partition in partitions_of(ANY):
-            found = [
-                columns
+            found = (
+                self._query(f"image_id in {listed(some)}", ["image_id"], SESSION, [partition])
                 for some in _chunks(ids, MOST_ROWS)
-                for columns in self._query(
-                    f"image_id in {listed(some)}", ["image_id", "position"], SESSION, [partition]
-                )
-            ]
-            yield partition, found
+            )
+            yield partition, {columns["image_id"] for page in found for columns in page}
 
     def nearest(
         self, queries: NDArray[np.float32], fetch: int, where: Where, cells: int, fields: Sequence[str]

@@ -297,7 +297,7 @@ class TestServer:
             closing(open_gallery(url, SPEC)) as gallery,
             closing(MilvusClient(address.uri, dedicated=True)) as client,
         ):
-            for position, modality in ((5, Modality.VISIBLE), (9, Modality.INFRARED)):
+            for position, modality in ((9, Modality.VISIBLE), (5, Modality.INFRARED)):
                 columns = encoded(Row(record("a", modality), position, ROWS[0]))
                 client.upsert(generation_name(address, SPEC), [columns], partition_name=modality.value)
             retried = gallery.add([record("a", Modality.INFRARED), record("b")], ROWS[:2])
