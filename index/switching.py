@@ -137,8 +137,7 @@ def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
     from index.embedded.retention import read_retention, write_retention
 
     old_folder, new_folder = current_folder(folder), generation_folder(folder, job.encoder.spec)
-    _check_room(old_folder, spec, new_folder, job.encoder.spec)
-    with closing(EmbeddedGallery(new_folder, job.encoder.spec)) as new, ExitStack() as held:
+    with ExitStack() as held:
 
         def writer() -> Gallery | None:
             """The old generation held for writing, ``None`` while another process does."""
@@ -148,7 +147,9 @@ def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
                 job.report.waits_for = str(error)
                 return None
 
-        old = writer()
+        old = writer()  # first, since it brings a gallery of an earlier version to this one
+        _check_room(old_folder, spec, new_folder, job.encoder.spec)
+        new = held.enter_context(closing(EmbeddedGallery(new_folder, job.encoder.spec)))
         if old is None:
             # It may take hours, for which neither the server's memory nor its write-ahead file may double.
             with closing(StoredImages(old_folder, spec, live=True)) as serving:

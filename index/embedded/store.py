@@ -352,8 +352,10 @@ class Store:
             Whether it is empty; a reader that stays open keeps it from being emptied.
         """
         self._alone(f"PRAGMA busy_timeout = {int(1000 * wait_s)}")
-        ((busy, _, _),) = self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._alone(f"PRAGMA busy_timeout = {int(1000 * _BUSY_S)}")
+        try:
+            ((busy, _, _),) = self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._alone(f"PRAGMA busy_timeout = {int(1000 * _BUSY_S)}")
         return not busy
 
     def vacuum(self) -> None:

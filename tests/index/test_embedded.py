@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.embedded.reading import StoredImages
-from index.embedded.store import _cache_kb, _connect
+from index.embedded.store import Store, _cache_kb, _connect
 from index.embedded.verification import verify_gallery
 from index.errors import EncoderMismatch, GalleryUnavailable
 from index.gallery import Gallery, open_gallery, stored_spec
@@ -458,3 +458,22 @@ def test_a_reader_that_stays_open_delays_that_what_is_removed_leaves_the_disk(
             gallery.add(*batch(1))
         await_none(tmp_path, vector)
         assert gallery.count() == 2 * len(records) - 1
+
+
+def test_a_failed_purge_leaves_the_writer_as_patient_as_it_was(tmp_path: Path) -> None:
+    class Failing:
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self._connection = connection
+
+        def execute(self, statement: str) -> sqlite3.Cursor:
+            if "checkpoint" in statement:
+                raise sqlite3.OperationalError("disk I/O error")
+            return self._connection.execute(statement)
+
+    with closing(Store(tmp_path, SPEC, read_only=False)) as store:
+        real = store._writer
+        assert real is not None
+        store._writer = Failing(real)  # type: ignore[assignment]
+        with pytest.raises(GalleryUnavailable, match="disk I/O error"):
+            store.purge(0.05)
+        assert real.execute("PRAGMA busy_timeout").fetchone() == (5000,)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from test_embedded import OF_VERSION_1
 
 from index.embedded.engine import EmbeddedGallery
 from index.embedded.erasure import erase_images
@@ -146,6 +148,14 @@ def test_an_erasure_in_all_generations_keeps_the_file_of_an_image_that_stays(sit
         with closing(open_stored(generation, read_only=True)) as stored:
             assert stored.count(ANY) == 198
     assert not image_path(site.images, "i7").exists()
+
+
+def test_a_gallery_of_an_earlier_version_is_embedded_anew_as_well(site: Site) -> None:
+    with closing(sqlite3.connect(site.folder / "gallery.sqlite3", isolation_level=None)) as connection:
+        for statement in OF_VERSION_1:
+            connection.execute(statement)
+    assert site.reindex().switched
+    assert_embedded_anew(site, range(200))
 
 
 def test_a_second_change_of_encoder_works_as_the_first(site: Site) -> None:
