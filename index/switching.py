@@ -13,8 +13,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from index.errors import GalleryUnavailable, InvalidInput
 from index.files import size_of, sync_folder
 from index.gallery import Gallery, Source, is_milvus, shown_address, stored_spec
@@ -22,6 +20,9 @@ from index.generations import current_folder, generation_folder, other_generatio
 from index.reindex import NewEncoder, Pass, Progress, empty_if_stale, follow
 from index.space import EmbeddingSpec
 from index.wording import counted
+
+_NUMBER_BYTES = 4
+"""Of a vector on the disk."""
 
 _SEEN_S = 2.0
 """So long after a switch in Milvus all that servers wrote before is seen."""
@@ -167,12 +168,12 @@ def _reindex_embedded(folder: Path, spec: EmbeddingSpec, job: _Job) -> None:
 
 def _check_room(old: Path, old_spec: EmbeddingSpec, new: Path, new_spec: EmbeddingSpec) -> None:
     """Refuse what would fill the disk, on which a server stores images meanwhile."""
-    from index.embedded.erasure import erasable
+    from index.embedded.reading import StoredImages
     from index.embedded.store import FILE_NAME
-    from index.records import ANY
 
-    count = sum(camera.count for camera in erasable(old, [ANY]))
-    longer = np.dtype(np.float32).itemsize * (new_spec.dim - old_spec.dim)
+    with closing(StoredImages(old, old_spec, live=True)) as stored:
+        count = stored.count()
+    longer = _NUMBER_BYTES * (new_spec.dim - old_spec.dim)
     needed = size_of(old / FILE_NAME) + count * longer - size_of(new / FILE_NAME)
     free = shutil.disk_usage(old).free
     if free < needed:

@@ -149,7 +149,9 @@ class Settings(BaseSettings):
     def webhook_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The networks of which ``webhooks_allow_private`` allows every address."""
         said = self.webhooks_allow_private
-        return _networks(said) if isinstance(said, str) else _EVERYWHERE * said
+        if isinstance(said, str):
+            return _networks(said)
+        return _EVERYWHERE if said else ()
 
     @property
     def folders(self) -> set[Path]:

@@ -143,7 +143,7 @@ export default {
   "audit.time": "When",
   "audit.detail": "Detail",
   "audit.head": "The log stands at",
-  "audit.broken": "Changed after it was written",
+  "audit.broken": "Broken record",
   "audit.none": "No record fits",
   "audit.none.words": "Widen the time, or clear a field above.",
   "audit.searched": ["{n} result shown · {reason}", "{n} results shown · {reason}"],

@@ -143,7 +143,7 @@ export default {
   "audit.time": "时间",
   "audit.detail": "详情",
   "audit.head": "日志当前位置",
-  "audit.broken": "写入后被改动",
+  "audit.broken": "记录已损坏",
   "audit.none": "没有符合的记录",
   "audit.none.words": "请放宽时间或清除上方条件。",
   "audit.searched": "显示 {n} 个结果 · {reason}",

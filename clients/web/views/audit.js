@@ -58,7 +58,7 @@ function row(record) {
     el("td", { class: "when" }, actionWords(record.action ?? "–")),
     el("td", {}, record.key ?? "–", record.role && el("small", { class: "when" }, ` ${has(`role.${record.role}`) ? t(`role.${record.role}`) : record.role}`)),
     el("td", { class: isShort(record.case) ? "when" : "" }, record.case ?? "–"),
-    el("td", {}, el("details", {}, el("summary", {}, brief(record)), el("pre", { tabindex: "0" }, JSON.stringify(Object.fromEntries(detail), null, 1)))),
+    el("td", {}, el("details", {}, el("summary", { class: record.broken ? "error" : "" }, brief(record)), el("pre", { tabindex: "0" }, JSON.stringify(Object.fromEntries(detail), null, 1)))),
   );
 }
 

@@ -28,7 +28,7 @@ async function list(place, cursor) {
   const answer = await get("/searches", { case: wanted, limit: 50, cursor });
   if (answer.items.length + answer.broken.length === 0 && !cursor) return wanted ? notice(t("cases.none-fits"), t("cases.none-fits.words")) : notice(t("cases.none"), t("cases.none.words"));
   const titles = ["when", "by", "find", "reason", "images", "results", ""].map((name) => el("th", { scope: "col", class: name === "results" ? "number" : "" }, name === "reason" ? t("reason") : name && t(`cases.${name}`)));
-  const body = el("tbody", {}, answer.items.map(row), answer.broken.map((words) => el("tr", {}, el("td", { colspan: titles.length }, `${t("audit.broken")}: ${words}`))));
+  const body = el("tbody", {}, answer.items.map(row), answer.broken.map((words) => el("tr", {}, el("td", { class: "error", colspan: titles.length }, `${t("audit.broken")}: ${words}`))));
   const more = el("p", { class: "more-rows" }, answer.next_cursor && button(t("more"), "plus", () => further(place, body, more, answer.next_cursor)));
   const whole = wanted && !cursor && may("export") && el("div", { class: "view-head" }, exportLink(answer.items.map((one) => one.search_id).reverse(), {}, t("cases.export")));
   return [whole, el("table", {}, el("caption", { class: "hidden" }, t("view.cases")), el("thead", {}, el("tr", {}, titles)), body), more];
