@@ -16,17 +16,17 @@ from index.embedded.columns import COLUMNS, Columns, Fields, is_among, lying_ord
 from index.embedded.device import ROUNDING, Accelerator, Held
 from index.embedded.optional_faiss import faiss
 from index.embedded.scan import Scan, selector
+from index.embedded.scorer import products
 
 SPARE = 32
 """So many candidates more than asked for are scored again by the durable vectors."""
 
 _GROWTH = 4
 _FEW = 256
-_ONE_BY_ONE = 1024
+_ONE_BY_ONE = 2048
 _MEASURED = 1024
 _STRAYS = 1.2
 _GENEROUS = 1.5
-_AT_ONCE = 32
 _MOVED = 4096
 _ERRORS = 2.2
 _ERRORS_OF_QUICK = 3.0
@@ -313,18 +313,7 @@ class Coded:
 
     def _scored(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> Candidates:
         """These rows by the scalar codes' cosines with ``query`` itself, which its own code does not blur."""
-        codes, scores = scalar_codes(self.fine), np.empty(len(rows), np.float32)
-        # The system gives new memory by the page, which takes longer than what is computed in it.
-        some = np.empty((min(len(rows), _AT_ONCE), self.codec.dim), np.uint8)
-        steps = np.empty(some.shape, np.float32)
-        for start in range(0, len(rows), _AT_ONCE):
-            count = min(_AT_ONCE, len(rows) - start)
-            # NumPy checks each index by itself in another mode, and needs a copy of all it writes.
-            np.take(codes, rows[start : start + count], axis=0, out=some[:count], mode="clip")
-            some ^= ZERO  # as signed numbers these are the codes less ZERO
-            steps[:count] = some[:count].view(np.int8)
-            np.vecdot(steps[:count], query, out=scores[start : start + count])
-        scores /= np.float32(self.codec.scale)
+        scores = products(scalar_codes(self.fine), rows, query) / np.float32(self.codec.scale)
         error = self.error + rounding(self.codec.dim)
         return Candidates(self.columns["position"][rows], scores, np.full(len(rows), error, np.float32))
 
