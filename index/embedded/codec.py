@@ -1,9 +1,12 @@
 """How vectors are held in memory in less space than they take on the disk, and what that costs.
 
 Three codes stand for a vector of D numbers. One byte a number (scalar code) with a bound on its error, so
-that what it cannot decide is known. Half a byte for every 32 and for every 4 numbers (product codes, [PQ];
-searched as in [Quick ADC]); how far these err is measured on the images that they stand for, so that a
-search knows how deep it has to look.
+that what it cannot decide is known. Half a byte for every 32 to 64 and for every 4 numbers (product codes,
+[PQ]; searched as in [Quick ADC]); how far these err is measured on the images that they stand for, so that
+a search knows how deep it has to look.
+
+How far the quicker code errs goes by its bits, hardly by D; what it costs is that all of it is read. So it
+has 16 bytes where D is 1,024 to 2,048, and more only beyond.
 
 [PQ]: Jegou, Douze, Schmid. Product quantization for nearest neighbor search. PAMI 2011.
 [Quick ADC]: Andre, Kermarrec, Le Scouarnec. Accelerated nearest neighbor search with Quick ADC. ICMR 2017.
@@ -24,7 +27,9 @@ SAMPLE = 4096
 ZERO = 128
 """The scalar code of a zero."""
 
-_WIDTHS = (32, 4)
+_QUICK_BYTES = 16
+_NARROW, _WIDE = 32, 64
+_FAITHFUL = 4
 _BITS = 4
 _ROUNDS = 10
 _POINTS = 128
@@ -139,8 +144,10 @@ class Codec:
     def learn(cls, rows: NDArray[np.float32], seen: int, last: int) -> Self:
         """Learn from (n, D) unit rows, which should be of all parts of the gallery."""
         scale = _HIGHEST / (_HEADROOM * float(np.abs(rows).max()))
-        widths = dict.fromkeys(_dividing(rows.shape[1], width) for width in _WIDTHS)
-        return cls(rows.shape[1], seen, last, scale, tuple(Tier.learn(rows, width) for width in widths))
+        dim = rows.shape[1]
+        quick = min(max(dim * _BITS // (8 * _QUICK_BYTES), _NARROW), _WIDE)
+        widths = dict.fromkeys(_dividing(dim, width) for width in (quick, _FAITHFUL))
+        return cls(dim, seen, last, scale, tuple(Tier.learn(rows, width) for width in widths))
 
     @property
     def farthest(self) -> float:

@@ -219,6 +219,15 @@ def test_scalar_codes_hide_no_more_than_they_say() -> None:
     assert 0 < np.linalg.norm(rows - restored, axis=1).max() <= error + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("dim", "quick"), [(64, 1), (512, 8), (1024, 16), (1536, 16), (2048, 16), (4096, 32)]
+)
+def test_the_quick_code_is_16_bytes_of_the_usual_lengths(dim: int, quick: int) -> None:
+    rows = l2_normalise(np.random.default_rng(0).standard_normal((256, dim)))
+    tiers = Codec.learn(rows, 256, 255).tiers
+    assert [tier.code_bytes for tier in tiers] == [quick, dim // 8]
+
+
 def test_coded_images_of_one_camera_lie_side_by_side() -> None:
     """What FAISS passes over under a filter are 32 neighbours at once; and what is read lies together."""
     rng = np.random.default_rng(0)
