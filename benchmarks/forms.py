@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gallery import TARGET, WARM, machine, recall
+from gallery import TARGET, machine, recall, warm_up
 from numpy.typing import NDArray
 from rivals import imported
 from site_of_people import FILTERS, K, Site, answers, passing
@@ -125,8 +125,7 @@ def measured(built: Built, site: Site, expected: NDArray[np.int64], filtered: bo
         return "takes no filter"
     sought, most, told = site.sought(), -1.0, ""
     for effort in built.efforts:
-        for query in sought[:WARM]:
-            built.search(query[np.newaxis], filtered, effort)
+        warm_up(site, lambda query: built.search(query[np.newaxis], filtered, effort))  # noqa: B023
         times, found = [], []
         for query in sought:
             began = time.perf_counter()

@@ -1,11 +1,11 @@
 """Kill a process that changes a gallery, at random moments, and see that nothing acknowledged was lost.
 
-A child adds, removes, reopens, snapshots, restores, compacts and embeds anew one gallery, and drops its old
-generations; it says before each change what it begins and after it that it is done. It is killed with
-SIGKILL; the gallery is opened again without any repair, and compared with what was acknowledged: every
+A child adds, removes, erases, reopens, snapshots, restores, compacts and embeds anew one gallery, and drops
+its old generations; it says before each change what it begins and after it that it is done. It is killed
+with SIGKILL; the gallery is opened again without any repair, and compared with what was acknowledged: every
 acknowledged change is there, and the one that the signal cut off is there whole or not at all. A snapshot
 holds its images' files; what was restored from one is whole, and a restore that was cut off ends when it is
-begun again.
+begun again, as does an erase, after which no generation and no file holds anything of what was erased.
 Usage: kills.py --help
 """
 
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from index.embedded.ann import Limits
 from index.embedded.compaction import compact_gallery
 from index.embedded.engine import EmbeddedGallery
+from index.embedded.erasure import erasable_elsewhere, erase_images
 from index.embedded.snapshot import check_snapshot, restore_snapshot, take_snapshot
 from index.embedded.store import FILE_NAME
 from index.embedded.verification import verify_gallery
@@ -135,6 +136,12 @@ class Life:
         """Remove the batch."""
         assert self.gallery.remove(Where(camera_ids=[f"cam{number}"])) == BATCH
 
+    def erase(self, number: int) -> None:
+        """Close, erase the batch in every generation, and open."""
+        self.gallery.close()
+        erased(self.folder, number)
+        self.gallery = opened(self.folder, self.held)
+
     def reopen(self, number: int) -> None:  # noqa: ARG002
         """Close, which writes the index file, and open."""
         self.gallery.close()
@@ -177,6 +184,7 @@ Step = Callable[[Life, int], None]
 OPERATIONS: dict[str, tuple[int, Step, Callable[[State, int], State]]] = {
     "add": (10, Life.add, lambda held, number: replace(held, batches=held.batches | {number})),
     "remove": (5, Life.remove, lambda held, number: replace(held, batches=held.batches - {number})),
+    "erase": (3, Life.erase, lambda held, number: replace(held, batches=held.batches - {number})),
     "reopen": (2, Life.reopen, lambda held, _: held),
     "snapshot": (2, Life.snapshot, lambda held, _: held),
     "restore": (2, Life.restore, lambda held, _: held),
@@ -184,6 +192,19 @@ OPERATIONS: dict[str, tuple[int, Step, Callable[[State, int], State]]] = {
     "reindex": (3, Life.reindex, lambda held, _: held.reindexed()),
     "drop": (1, Life.drop, lambda held, _: held),
 }
+
+
+LEAVING = ("remove", "erase")
+"""What takes a batch away."""
+
+
+def erased(folder: Path, number: int) -> None:
+    """Erase a batch, or end what was begun; nothing of it stays."""
+    current, others, files = current_folder(folder), other_generations(folder), folder.parent / "files"
+    camera = Where(camera_ids=[f"cam{number}"])
+    assert erase_images(current, files, [camera], others).complete
+    assert not erasable_elsewhere(current, others, [camera]), f"another generation holds batch {number}"
+    assert not any(path.exists() for path in files_of([number], files)), f"files of batch {number} stayed"
 
 
 def opened(folder: Path, held: State) -> EmbeddedGallery:
@@ -202,11 +223,11 @@ def child(folder: Path, held: State, seed: int) -> None:
     following = max(held.batches, default=0) + 1 + 1000 * seed
     while True:
         (name,) = life.draw.choices(names, weights)
-        if name == "remove" and len(life.held.batches) < 4:
+        if name in LEAVING and len(life.held.batches) < 4:
             continue
         if name == "add" and len(life.held.batches) >= MOST_BATCHES:
             name = "remove"
-        number = life.draw.choice(sorted(life.held.batches)) if name == "remove" else following
+        number = life.draw.choice(sorted(life.held.batches)) if name in LEAVING else following
         following += 1
         print("begin", name, number, flush=True)
         _, step, after = OPERATIONS[name]
@@ -243,6 +264,9 @@ def killed(folder: Path, held: State, seed: int, draw: random.Random) -> tuple[S
 def check(folder: Path, held: State, name: str, number: int) -> State:
     """Open the gallery as it was left, and hold it against what was acknowledged; what it holds now."""
     allowed = [held] if name == "nothing" else [held, OPERATIONS[name][2](held, number)]
+    if name == "erase":
+        erased(folder, number)
+        allowed = allowed[1:]
     with closing(opened(folder, in_use(folder, allowed))) as gallery:
         encoder = ENCODERS.index(gallery.spec.encoder)
         counts = Counter(

@@ -61,10 +61,10 @@ class Site:
             ]
             yield records, l2_normalise(rows)
 
-    def sought(self) -> NDArray[np.float32]:
-        """(Q, D) unit rows of people of the site."""
+    def sought(self, seed: int = 2) -> NDArray[np.float32]:
+        """(Q, D) unit rows of people of the site; others by another ``seed``."""
         centres = self._centres()
-        rng = np.random.default_rng(2)
+        rng = np.random.default_rng(seed)
         people = rng.integers(len(centres), size=self.queries)
         return l2_normalise(
             centres[people] + _SPREAD * rng.standard_normal((self.queries, self.dim), np.float32)
