@@ -45,6 +45,9 @@ _PURGE_S = 2.0
 _PURGE_WAIT_S = 0.05
 """So long writes wait for readers then; one that stays open is waited for at the next try."""
 
+_TIDY_S = 60.0
+"""Small segments are joined at most so often, since what is joined with them is moved each time."""
+
 _PAGES = 16
 """So many pages of SQLite's are taken in before they are coded together."""
 
@@ -87,6 +90,7 @@ class EmbeddedGallery:
         self._save_from = 0.0
         self._removals = 0
         self._purge_from = math.inf
+        self._tidy_from = monotonic() + _TIDY_S
         self._writing = RLock()
         self._removing = Lock()
         self._work = Event()
@@ -268,6 +272,8 @@ class EmbeddedGallery:
             if number % _PAGES == _PAGES - 1:
                 self._code()
         self._code()
+        while self._index.tidy():
+            pass
         return self._index.view.count - (0 if len(left) else len(held))
 
     def _code(self) -> None:
@@ -285,7 +291,7 @@ class EmbeddedGallery:
             self._work.wait(pause)
             self._work.clear()
             try:
-                pauses = self._code_and_save(), self._purge()
+                pauses = self._code_and_save(), self._purge(), self._tidy()
                 pause = min((one for one in pauses if one is not None), default=None)
             except Exception:
                 # Searches stay right meanwhile, and grow slower as the gallery grows.
@@ -324,6 +330,19 @@ class EmbeddedGallery:
                 done = False
             self._purge_from = math.inf if done else monotonic() + _AGAIN_S
             return None if done else _AGAIN_S
+
+    def _tidy(self) -> float | None:
+        """Join small segments, once in a while; returns when to come again."""
+        if self._closed or not self._index.untidy:
+            return None
+        began = monotonic()
+        if (early := self._tidy_from - began) > 0:
+            return early
+        while not self._closed and self._index.tidy():
+            pass
+        ended = monotonic()
+        self._tidy_from = ended + max(_TIDY_S, _REST * (ended - began))
+        return None
 
     def _save(self) -> bool:
         """Write the index file; a gallery without one is as good, but starts more slowly."""

@@ -89,6 +89,37 @@ class GrowingIndex:
         """``step``, with the codec that there is."""
         return self._seal() or self._thin() or self._join()
 
+    @property
+    def untidy(self) -> bool:
+        """Whether there is something to ``tidy``."""
+        return self._small_neighbours() is not None
+
+    def tidy(self) -> bool:
+        """Make one of small neighbours, whatever their sizes; returns whether there was something to do.
+
+        A search pays for each segment, and ``step`` leaves several small ones so as not to move the same
+        images again and again while many come. The thread that calls ``step`` calls this.
+        """
+        if (found := self._small_neighbours()) is None:
+            return False
+        first, count = found
+        self._swap(first, count, Coded.joined(self._view.coded[first : first + count]))
+        return True
+
+    def _small_neighbours(self) -> tuple[int, int] | None:
+        """The first of coded segments that together are no more than one may be, and how many they are."""
+        coded = self._view.coded
+        for first, part in enumerate(coded):
+            images, count = 0, 0
+            for other in coded[first:]:
+                images += len(other.columns)
+                if other.codec is not part.codec or images > self.limits.segment:
+                    break
+                count += 1
+            if count > 1:
+                return first, count
+        return None
+
     def _seal(self) -> bool:
         """Code what is new."""
         flat = self._view.flat

@@ -431,6 +431,40 @@ def test_codes_come_back_from_the_index_file(tmp_path: Path, monkeypatch: pytest
             assert gallery.search(queries, 5, Where(camera_ids=["cam9"])) == [[]] * 10
 
 
+def sizes(gallery: EmbeddedGallery) -> list[int]:
+    """How many images each coded segment holds."""
+    return [len(part.columns) for part in gallery._index.view.coded]
+
+
+def test_small_segments_are_joined_at_a_start_and_once_in_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [512, 160, 70]  # no two of like size
+    queries = people(range(9000, 9010))[1]
+    with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
+        for start, count in zip(np.cumsum([0, *steps]).tolist(), steps, strict=False):
+            gallery.add(*people(range(start, start + count)))
+            settled(gallery)
+        assert sizes(gallery) == steps
+        expected = gallery.search(queries, 20, exact=True)
+    with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
+        assert sizes(gallery) == [512, 230]
+        assert gallery.search(queries, 20, exact=True) == expected
+        gallery.add(*people(range(2000, 2070)))
+        settled(gallery)
+        assert sizes(gallery) == [512, 230, 70]
+        expected = gallery.search(queries, 20, exact=True)
+        gallery._tidy_from = 0.0
+        gallery._work.set()
+        deadline = time.monotonic() + 60
+        while gallery._index.untidy:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert sizes(gallery) == [512, 300]
+        assert gallery.search(queries, 20, exact=True) == expected
+        assert gallery._tidy_from > time.monotonic()  # not again at once
+
+
 def saved(gallery: EmbeddedGallery) -> EmbeddedGallery:
     """The gallery, once what it holds is in the index file."""
     deadline = time.monotonic() + 60
