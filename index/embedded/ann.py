@@ -80,7 +80,7 @@ class View:
     @property
     def count(self) -> int:
         """How many images are held."""
-        return sum(int(np.count_nonzero(segment.alive)) for segment in self.segments)
+        return sum(segment.count for segment in self.segments)
 
     @property
     def positions(self) -> NDArray[np.int64]:
@@ -167,7 +167,9 @@ def search(
 
 
 def _part(segment: Segment, among: RowFilter | None) -> _Part:
-    allowed = segment.alive if among is None else segment.alive & among.mask(segment.fields)
+    if among is None:
+        return _Part(segment, segment.alive, segment.count)
+    allowed = segment.alive & among.mask(segment.fields)
     return _Part(segment, allowed, int(np.count_nonzero(allowed)))
 
 

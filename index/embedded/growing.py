@@ -142,7 +142,7 @@ class GrowingIndex:
     def _thin(self) -> bool:
         """Drop from memory what was removed, where it is much."""
         for number, part in enumerate(self._view.coded):
-            if _THIN * np.count_nonzero(part.alive) <= (_THIN - 1) * len(part.alive):
+            if _THIN * part.count <= (_THIN - 1) * len(part.alive):
                 self._swap(number, 1, Coded.joined([part]))
                 return True
         return False
@@ -177,7 +177,7 @@ class GrowingIndex:
         """Whether many images are new since ``codec`` was learnt, and many unlike what it was learnt from."""
         new = len(positions) - int(np.searchsorted(positions, codec.last, side="right"))
         strays = [part for part in self._view.coded if part.codec is codec and part.strays]
-        unlike = sum(int(np.count_nonzero(part.alive)) for part in strays)
+        unlike = sum(part.count for part in strays)
         return _CHANGED * min(new, unlike) >= len(positions) > 0
 
     def _code_again(self) -> bool:

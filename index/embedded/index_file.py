@@ -174,7 +174,7 @@ class _Writer:
             "cameras": vocabulary.cameras.kept(view.numbers("camera")),
             "people": vocabulary.people.kept(view.numbers("person")),
             "codecs": [header for header, _ in dumped],
-            "coded": [[codecs.index(p.codec), int(np.count_nonzero(p.alive)), p.error] for p in living],
+            "coded": [[codecs.index(p.codec), p.count, p.error] for p in living],
             "flat": len(view.flat.columns),
         }
         self._write(_FORMAT)

@@ -6,6 +6,7 @@ lock, and one that began before a change ends on what was there.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -88,6 +89,11 @@ class Flat:
         """(n,) all: what is removed goes at once."""
         return np.ones(len(self.columns), bool)
 
+    @property
+    def count(self) -> int:
+        """How many images these are."""
+        return len(self.columns)
+
     def candidates(self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]) -> Candidates:
         """Every image that may be among the ``k`` best of those ``allowed`` (n,)."""
         scores = np.vecdot(self.rows, query)  # a matrix product would start threads of its own
@@ -157,6 +163,11 @@ class Coded:
                 written[there] = new
             start, error = start + len(rows), max(error, farthest)
         return cls.of(columns[order], codec, fine, error, coarse)
+
+    @cached_property
+    def count(self) -> int:
+        """How many images are not removed."""
+        return int(np.count_nonzero(self.alive))
 
     @property
     def strays(self) -> bool:
