@@ -1,12 +1,12 @@
 """How vectors are held in memory in less space than they take on the disk, and what that costs.
 
 Three codes stand for a vector of D numbers. One byte a number (scalar code) with a bound on its error, so
-that what it cannot decide is known. Half a byte for every 32 to 64 and for every 4 numbers (product codes,
+that what it cannot decide is known. Half a byte for every 32 or 64 and for every 4 numbers (product codes,
 [PQ]; searched as in [Quick ADC]); how far these err is measured on the images that they stand for, so that
 a search knows how deep it has to look.
 
-How far the quicker code errs goes by its bits, hardly by D; what it costs is that all of it is read. So it
-has 16 bytes where D is 1,024 to 2,048, and more only beyond.
+What the quicker code costs is that all of it is read. Of the more than 1,024 numbers of a long vector it
+stands for 64 at once, as far as it tells people apart then: where most of them are little alike.
 
 [PQ]: Jegou, Douze, Schmid. Product quantization for nearest neighbor search. PAMI 2011.
 [Quick ADC]: Andre, Kermarrec, Le Scouarnec. Accelerated nearest neighbor search with Quick ADC. ICMR 2017.
@@ -27,9 +27,9 @@ SAMPLE = 4096
 ZERO = 128
 """The scalar code of a zero."""
 
-_QUICK_BYTES = 16
-_NARROW, _WIDE = 32, 64
-_FAITHFUL = 4
+_WIDE, _NARROW, _FAITHFUL = 64, 32, 4
+_LONG = 1024
+_MOST, _UNLIKE = 0.999, 0.5
 _BITS = 4
 _ROUNDS = 10
 _POINTS = 128
@@ -117,6 +117,14 @@ class Tier:
         """Of one vector."""
         return int(self.quantiser.code_size)
 
+    def tells_apart(self, rows: NDArray[np.float32]) -> bool:
+        """Whether of (n, D) unit rows hardly one in a thousand may be as like another as one person's are."""
+        asked, others = np.array_split(np.random.default_rng(1).permutation(rows), 2)
+        codes = self.quantiser.compute_codes(others)
+        fit = self.fit(others, codes)
+        guesses = asked[:_PROBES] @ self.quantiser.decode(codes).T / fit.gain
+        return float(fit.ceiling(np.quantile(guesses, [_MOST]))[0]) < _UNLIKE
+
     def fit(self, rows: NDArray[np.float32], codes: NDArray[np.uint8]) -> Fit:
         """How well it tells the cosines of (n, D) rows of (n, B) codes."""
         return Fit.of(rows, self.quantiser.decode(codes), _FEW_PROBES)
@@ -145,9 +153,11 @@ class Codec:
         """Learn from (n, D) unit rows, which should be of all parts of the gallery."""
         scale = _HIGHEST / (_HEADROOM * float(np.abs(rows).max()))
         dim = rows.shape[1]
-        quick = min(max(dim * _BITS // (8 * _QUICK_BYTES), _NARROW), _WIDE)
-        widths = dict.fromkeys(_dividing(dim, width) for width in (quick, _FAITHFUL))
-        return cls(dim, seen, last, scale, tuple(Tier.learn(rows, width) for width in widths))
+        quick, faithful = _dividing(dim, _NARROW), _dividing(dim, _FAITHFUL)
+        tiers = {width: Tier.learn(rows, width) for width in (quick, faithful)}
+        if dim > _LONG and (wide := Tier.learn(rows, _dividing(dim, _WIDE))).tells_apart(rows):
+            tiers[quick] = wide
+        return cls(dim, seen, last, scale, tuple(tiers.values()))
 
     @property
     def farthest(self) -> float:
