@@ -46,10 +46,10 @@ def recall(found: list[list[int]], expected: NDArray[np.int64]) -> float:
     return float(hits / max((expected >= 0).sum(), 1))
 
 
-def warm_up(site: Site, search: Callable[[NDArray[np.float32]], object]) -> None:
+def warm_up(others: NDArray[np.float32], search: Callable[[NDArray[np.float32]], object]) -> None:
     """Search other people than those of the measurement until what a start does beside them is over."""
     ended = time.perf_counter() + WARM_S
-    for query in cycle(site.sought(OTHERS)):
+    for query in cycle(others):
         search(query)
         if time.perf_counter() > ended:
             return
@@ -57,11 +57,11 @@ def warm_up(site: Site, search: Callable[[NDArray[np.float32]], object]) -> None
 
 def measure(engine: Engine, site: Site, expected: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
     """Search by every filter; where an engine has an effort to set, the least that reaches the target."""
-    sought = site.sought()
+    sought, others = site.sought(), site.sought(OTHERS)
     rows = {}
     for name, where in FILTERS.items():
         for effort in engine.efforts:
-            warm_up(site, lambda query: engine.search(query, K, where, effort))  # noqa: B023
+            warm_up(others, lambda query: engine.search(query, K, where, effort))  # noqa: B023
             times, found = [], []
             for query in sought:
                 began = time.perf_counter()
