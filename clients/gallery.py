@@ -211,6 +211,7 @@ def erase(
 
     Example: peca gallery erase --gallery embedded:site --person-id p17 --yes
     """
+    from index.embedded.store import is_begun
     from index.generations import other_generations
     from index.records import Where
 
@@ -230,7 +231,7 @@ def erase(
     folder, images = _folders(gallery, data_dir)
     others = other_generations(_base(gallery))
     if camera_id is not None:
-        seen = _cameras(folder, *others)
+        seen = _cameras(folder, *(other for other in others if is_begun(other)))
         if unknown := sorted(set(camera_id) - seen):
             raise UnknownCamera(
                 f"the gallery has never seen {', '.join(unknown)}; "

@@ -235,19 +235,13 @@ def _is_being_moved(url: str) -> bool:
 def _drop_folders(folder: Path) -> Iterator[str]:
     """Remove the folders, and the files of the first generation, that are not in use."""
     from index.embedded.locks import ProcessLock
-    from index.embedded.store import FILE_NAME, LOCK_NAME
+    from index.embedded.store import LOCK_NAME, remove_files
 
     for other in other_generations(folder):
         lock = ProcessLock(other / LOCK_NAME)
         try:
-            # First, since what a kill leaves must not be a database without its write-ahead file.
-            (other / FILE_NAME).unlink(missing_ok=True)
-            sync_folder(other)
-            if other == folder:
-                for path in [*folder.glob(f"{FILE_NAME}*"), *folder.glob("index.*")]:
-                    path.unlink()
-                sync_folder(folder)
-            else:
+            remove_files(other)
+            if other != folder:
                 shutil.rmtree(other)
                 sync_folder(other.parent)
         except OSError as error:

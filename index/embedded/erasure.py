@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from index.embedded.index_file import drop_index_file
-from index.embedded.store import Store, open_stored
+from index.embedded.locks import ProcessLock
+from index.embedded.store import LOCK_NAME, Store, is_begun, open_stored, remove_files
 from index.errors import GalleryUnavailable
 from index.files import sync_folders
 from index.images import image_path, remove_drafts
@@ -54,7 +55,8 @@ def erasable_elsewhere(folder: Path, others: Sequence[Path], wheres: Sequence[Wh
         GalleryUnavailable: One cannot be read.
     """
     with ExitStack() as held:
-        _, *leaving = _leaving(_opened(held, folder, others, read_only=True), wheres)
+        begun = [other for other in others if is_begun(other)]
+        _, *leaving = _leaving(_opened(held, folder, begun, read_only=True), wheres)
         return sum(map(len, leaving))
 
 
@@ -70,7 +72,8 @@ def erase_images(folder: Path, images: Path, wheres: Sequence[Where], others: Se
         images: Of its image files.
         wheres: Filters.
         others: Folders of its other generations, for which the same holds: what passes a filter there goes
-            too, and what goes from the gallery, whatever its record there.
+            too, and what goes from the gallery, whatever its record there. What a kill left of one that was
+            being begun or removed goes whole, since nobody can open it.
 
     Raises:
         GalleryUnavailable: There is no gallery, another process writes it or another generation, or one
@@ -78,9 +81,11 @@ def erase_images(folder: Path, images: Path, wheres: Sequence[Where], others: Se
             files, and the same call erases them.
     """
     with ExitStack() as held:
-        stores = _opened(held, folder, others, read_only=False)
+        begun = [other for other in others if is_begun(other)]
+        stores = _opened(held, folder, begun, read_only=False)
+        _remove_remains(held, [other for other in others if other not in begun])
         leaving = _leaving(stores, wheres)
-        for path, places in zip((folder, *others), leaving, strict=True):
+        for path, places in zip((folder, *begun), leaving, strict=True):
             if places:
                 drop_index_file(path)
         image_files = _remove_files(images, _without_image(stores, leaving))
@@ -105,6 +110,17 @@ def _opened(held: ExitStack, folder: Path, others: Sequence[Path], *, read_only:
                 "peca gallery reindex --drop-old"
             ) from error
     return stores
+
+
+def _remove_remains(held: ExitStack, folders: Sequence[Path]) -> None:
+    """Remove what is left of generations that nobody can open, under locks that ``held`` lets go."""
+    for folder in folders:
+        held.callback(ProcessLock(folder / LOCK_NAME).release)
+    for folder in folders:
+        try:
+            remove_files(folder)
+        except OSError as error:
+            raise GalleryUnavailable(f"what is left in {folder} cannot be removed: {error}") from error
 
 
 def _leaving(stores: Sequence[Store], wheres: Iterable[Where]) -> list[dict[int, str]]:

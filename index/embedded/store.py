@@ -22,7 +22,7 @@ from index.embedded.locks import ProcessLock
 from index.embedded.readers import Readers
 from index.embedded.still import connect_still, is_still
 from index.errors import GalleryUnavailable, InvalidInput
-from index.files import PRIVATE, make_folder, size_of
+from index.files import PRIVATE, make_folder, size_of, sync_folder
 from index.gallery import check_spec
 from index.records import ANY, CameraSummary, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality
@@ -554,6 +554,31 @@ def read_spec(folder: Path) -> EmbeddingSpec | None:
     if len(specs) != 1:
         raise _damaged(path, f"{len(specs)} encoders in place of one")
     return EmbeddingSpec(*specs[0])
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether there is a gallery, and not what a kill left of one that was being begun or removed.
+
+    Where that cannot be told there is one, and opening it says why it cannot be read.
+    """
+    try:
+        return read_spec(folder) is not None
+    except GalleryUnavailable:
+        return True
+
+
+def remove_files(folder: Path) -> None:
+    """Remove SQLite's files and the index file of a gallery, durably; the caller holds its lock.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    # First, since what a kill leaves must not be a database without its write-ahead file.
+    (folder / FILE_NAME).unlink(missing_ok=True)
+    sync_folder(folder)
+    for path in [*folder.glob(f"{FILE_NAME}*"), *folder.glob("index.*")]:
+        path.unlink()
+    sync_folder(folder)
 
 
 def _begin(path: Path, spec: EmbeddingSpec) -> None:

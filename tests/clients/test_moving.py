@@ -239,6 +239,33 @@ def test_erase_does_nothing_where_a_generation_is_in_use_or_cannot_be_opened(
     assert peca(*erase)[0] == 0
 
 
+def test_erase_ends_what_a_kill_left_of_a_generation(data: Path, peca: Peca, bundle: Path) -> None:
+    from index.embedded.locks import ProcessLock
+
+    url = f"embedded:{data}"
+    peca("gallery", "reindex", "--gallery", url, "--encoder", bundle)
+    # Of the old generation, while it was dropped; and of a next one, while it was begun.
+    for left in ("gallery.sqlite3-wal", "index.faiss"):
+        (data / left).write_bytes((data / "gallery.sqlite3").read_bytes())
+    (data / "gallery.sqlite3").unlink()
+    begun = data / "generations" / "0123456789abcdef"
+    begun.mkdir()
+    (begun / "gallery.sqlite3").touch()
+    erase = ("gallery", "erase", "--gallery", url, "--camera-id", "gate", "--image-id", "i2")
+    code, out, err = peca(*erase)
+    assert (code, err) == (0, ""), out
+    lock = ProcessLock(begun / "gallery.lock")  # as while it is made
+    code, _, err = peca(*erase, "--yes")
+    lock.release()
+    assert code == 1
+    assert "is open for writing by process" in err
+    assert ": no fault; 9 images" in peca("gallery", "verify", "--gallery", url)[1]
+    code, out, _ = peca(*erase, "--yes")
+    assert code == 0
+    assert "1 image erased, with 1 file in" in out
+    assert not [path for path in data.rglob("*") if path.is_file() and b"i2visible" in path.read_bytes()]
+
+
 def test_reindex_names_an_image_without_its_file(data: Path, peca: Peca, bundle: Path) -> None:
     image_path(data / "images", "i4").unlink()
     reindex = ("gallery", "reindex", "--gallery", f"embedded:{data}", "--encoder", bundle)
