@@ -30,8 +30,8 @@ def test_products_are_those_of_the_query_itself_in_the_rows_order(dim: int) -> N
     for rows in (np.array([2999, 0, 17]), np.random.default_rng(1).permutation(3000), np.array([], np.int64)):
         found = products(codes, rows, query)
         assert found.dtype == np.float32
-        # A query that FAISS turned into bytes would be off by far more.
-        np.testing.assert_allclose(found, reference(codes, rows, query), rtol=0, atol=2e-4)
+        # Sums of float32 differ by processor; a query that FAISS turned into bytes would be off by tenths.
+        np.testing.assert_allclose(found, reference(codes, rows, query), rtol=0, atol=2e-3)
 
 
 def test_threads_do_not_write_over_each_others_codes() -> None:
@@ -41,7 +41,7 @@ def test_threads_do_not_write_over_each_others_codes() -> None:
     def often(draft: tuple[NDArray[np.uint8], NDArray[np.float32]]) -> None:
         for _ in range(50):
             np.testing.assert_allclose(
-                products(draft[0], rows, draft[1]), reference(draft[0], rows, draft[1]), atol=2e-4
+                products(draft[0], rows, draft[1]), reference(draft[0], rows, draft[1]), atol=2e-3
             )
 
     with ThreadPoolExecutor(8) as threads:
@@ -52,4 +52,4 @@ def test_one_thread_serves_galleries_of_several_lengths() -> None:
     for dim in (64, 96, 64):
         codes, query = drawn(dim, 10, dim)
         rows = np.arange(10)
-        np.testing.assert_allclose(products(codes, rows, query), reference(codes, rows, query), atol=2e-4)
+        np.testing.assert_allclose(products(codes, rows, query), reference(codes, rows, query), atol=2e-3)
