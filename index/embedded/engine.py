@@ -89,17 +89,19 @@ class EmbeddedGallery:
         self._saving = Lock()
         self._save_from = 0.0
         self._removals = 0
+        self._unsaved = 0
         self._purge_from = math.inf
         self._tidy_from = monotonic() + _TIDY_S
         self._writing = RLock()
         self._removing = Lock()
         self._work = Event()
+        self._resting = read_only
         self._ending = Event()
         self._read_only = read_only
         self._store = Store(folder, spec, read_only=read_only)
         with self._closing_on_failure():
             self._index = GrowingIndex(spec.dim, self._store.rows, limits or Limits(), device)
-            self._unsaved = self._load()
+            self._load()
         self._builder = Thread(target=self._build, name="peca-index", daemon=True)
         ahead = (folder / FILE_NAME, self._ending)  # the first searches need not wait for the disk
         self._ahead = Thread(target=read_ahead, args=ahead, name="peca-read-ahead", daemon=True)
@@ -117,6 +119,11 @@ class EmbeddedGallery:
     def device_reason(self) -> str | None:
         """Why that is the processor; ``None`` where it is a device, or nobody asked."""
         return self.why_processor if self._device is None else self._device.failure
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to code, join or save beside the searches, if nothing comes."""
+        return not self._work.is_set() and self._resting
 
     def add(self, records: Sequence[ImageRecord], vectors: NDArray[np.float32]) -> AddReport:
         """See ``Gallery.add``."""
@@ -252,8 +259,8 @@ class EmbeddedGallery:
             finally:
                 self._store.close()
 
-    def _load(self) -> int:
-        """Take in what SQLite holds; returns how many images of it differ from what the index file holds."""
+    def _load(self) -> None:
+        """Take in what SQLite holds, and count how many images of it are not so in the index file."""
         try:
             saved = read_index_file(self._folder, self.spec, self._store.index_token())
         except IndexFileUnusable as error:
@@ -272,9 +279,10 @@ class EmbeddedGallery:
             if number % _PAGES == _PAGES - 1:
                 self._code()
         self._code()
+        self._unsaved = self._index.view.count - (0 if len(left) else len(held))
         while self._index.tidy():
             pass
-        return self._index.view.count - (0 if len(left) else len(held))
+        self._count_remade(0)
 
     def _code(self) -> None:
         """Code what was taken in; better codes are learnt later, beside the searches."""
@@ -288,7 +296,9 @@ class EmbeddedGallery:
             self._store.warm()
         pause: float | None = None
         while not self._closed:
+            self._resting = True
             self._work.wait(pause)
+            self._resting = False
             self._work.clear()
             try:
                 pauses = self._code_and_save(), self._purge(), self._tidy()
@@ -302,10 +312,13 @@ class EmbeddedGallery:
     def _code_and_save(self) -> float | None:
         """Do what there is to do; returns after how many seconds there is more, if nothing comes."""
         codec = self._index.codec
+        before = self._index.remade
         while not self._closed and self._index.step():
             pass
         if self._index.codec is not codec:
             self._unsaved = self._index.view.count  # the file's codes are of an older codec
+        else:
+            self._count_remade(before)
         with self._saving:
             if self._closed or self._unsaved < max(_WORTH_PAUSING, self._index.view.count // 2):
                 return None
@@ -335,14 +348,20 @@ class EmbeddedGallery:
         """Join small segments, once in a while; returns when to come again."""
         if self._closed or not self._index.untidy:
             return None
-        began = monotonic()
+        began, before = monotonic(), self._index.remade
         if (early := self._tidy_from - began) > 0:
             return early
         while not self._closed and self._index.tidy():
             pass
+        self._count_remade(before)
         ended = monotonic()
         self._tidy_from = ended + max(_TIDY_S, _REST * (ended - began))
         return None
+
+    def _count_remade(self, before: int) -> None:
+        """Count what was made anew since ``remade`` stood so as unlike what the index file holds."""
+        with self._writing:
+            self._unsaved = min(self._unsaved + self._index.remade - before, self._index.view.count)
 
     def _save(self) -> bool:
         """Write the index file; a gallery without one is as good, but starts more slowly."""

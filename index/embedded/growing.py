@@ -33,12 +33,14 @@ class GrowingIndex:
         vocabulary: The names that the columns hold as numbers.
         limits: As given.
         codec: What new images are coded by; ``None`` while they are few.
+        remade: How many images were moved to other segments so far by ``tidy``, or coded again.
         stopping: Set to end the present step early; ``step`` is then called no more.
     """
 
     def __init__(self, dim: int, fetch: Fetch, limits: Limits, device: Accelerator | None = None) -> None:
         self.vocabulary = Vocabulary()
         self.limits = limits
+        self.remade = 0
         self.stopping = False
         self._dim = dim
         self._fetch = fetch
@@ -103,7 +105,9 @@ class GrowingIndex:
         if (found := self._small_neighbours()) is None:
             return False
         first, count = found
-        self._swap(first, count, Coded.joined(self._view.coded[first : first + count]))
+        joined = Coded.joined(self._view.coded[first : first + count])
+        self._swap(first, count, joined)
+        self.remade += 0 if joined is None else joined.count
         return True
 
     def _small_neighbours(self) -> tuple[int, int] | None:
@@ -182,26 +186,49 @@ class GrowingIndex:
 
     def _code_again(self) -> bool:
         """Code a segment anew by the present codec."""
-        for number, part in enumerate(self._view.coded):
-            if self.codec is not None and part.codec is not self.codec:
-                living = part.columns[part.alive]
-                again = self._recoded(living[np.argsort(living["position"])], self.codec)
-                if not self.stopping:
-                    self._swap(number, 1, again)
-                return not self.stopping
-        return False
+        old = next((part for part in self._view.coded if part.codec is not self.codec), None)
+        if self.codec is None or old is None:
+            return False
+        living = old.columns[old.alive]
+        again = self._recoded(living[np.argsort(living["position"])], self.codec)
+        if self.stopping:
+            return False
+        # What came meanwhile was coded and joined, and what was removed changed the segment but no code.
+        places = [n for n, part in enumerate(self._view.coded) if part.fine is old.fine]
+        for number in places:
+            self._swap(number, 1, again)
+            self.remade += len(living)
+        return True
 
     def _recoded(self, columns: Columns, codec: Codec) -> Coded | None:
-        """The segment of the durable vectors of these images by position, without those gone meanwhile."""
-        parts = []
-        for start in range(0, len(columns), _BATCH):
-            if self.stopping:
-                return None
-            batch = columns[start : start + _BATCH]
-            stored, rows = self._fetch(batch["position"])
-            if len(stored):
-                parts.append(Coded.encoded(batch[is_among(batch["position"], stored)], [rows], codec))
-        return Coded.joined(parts) if parts else None
+        """The segment of the durable vectors of these images by position, without those gone meanwhile.
+
+        What it gives is whole only where ``stopping`` is not set.
+        """
+        gone = [np.empty(0, np.int64)]
+
+        def batches() -> Iterator[NDArray[np.float32]]:
+            for start in range(0, len(columns), _BATCH):
+                self._keep_up()
+                if self.stopping:
+                    return
+                sought = columns["position"][start : start + _BATCH]
+                stored, rows = self._fetch(sought)
+                there = is_among(sought, stored)
+                gone.append(sought[~there])
+                padded = np.zeros((len(sought), self._dim), np.float32)
+                padded[there] = rows
+                yield padded
+
+        if not len(columns):
+            return None
+        again = Coded.encoded(columns, batches(), codec).without(np.concatenate(gone))
+        return again if again.count == len(columns) else Coded.joined([again])
+
+    def _keep_up(self) -> None:
+        """Code what came meanwhile, or it piles up: each batch that comes moves all that is not coded."""
+        while not self.stopping and (self._seal() or self._join()):
+            pass
 
     def _swap(self, first: int, count: int, new: Coded | None) -> None:
         """Put ``new`` in the place of ``count`` segments, without what was removed meanwhile."""

@@ -111,9 +111,8 @@ def people(numbers: range) -> tuple[list[ImageRecord], NDArray[np.float32]]:
 
 def settled(gallery: EmbeddedGallery) -> EmbeddedGallery:
     """The gallery, once nothing is left to code."""
-    index = gallery._index
     deadline = time.monotonic() + 60
-    while gallery._work.is_set() or index.view.flat.rows.size >= index.limits.seal:
+    while not gallery.settled:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return gallery
@@ -447,6 +446,7 @@ def sizes(gallery: EmbeddedGallery) -> list[int]:
 def test_small_segments_are_joined_at_a_start_and_once_in_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("index.embedded.engine._WORTH_SAVING", 1)
     steps = [512, 160, 70]  # no two of like size
     queries = people(range(9000, 9010))[1]
     with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
@@ -457,6 +457,7 @@ def test_small_segments_are_joined_at_a_start_and_once_in_a_while(
         expected = gallery.search(queries, 20, exact=True)
     with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
         assert sizes(gallery) == [512, 230]
+        assert gallery._unsaved == 230  # or each start would join them
         assert gallery.search(queries, 20, exact=True) == expected
         gallery.add(*people(range(2000, 2070)))
         settled(gallery)
@@ -593,6 +594,69 @@ def test_codes_that_were_learnt_anew_are_saved(tmp_path: Path, monkeypatch: pyte
             time.sleep(0.01)
     with closing(EmbeddedGallery(tmp_path, SPEC, read_only=True, limits=TINY)) as gallery:
         assert {part.codec.seen for part in gallery._index.view.coded} == {3000}
+
+
+def test_what_comes_while_codes_are_made_anew_does_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch that comes moves all that is not coded, and it takes four times the memory."""
+    monkeypatch.setattr("index.embedded.growing._BATCH", 64)
+    monkeypatch.setattr("index.embedded.growing._LEARNT", 0)
+    _, rows = people(range(3900))
+    rows = l2_normalise(rows)
+    described: list[Described] = [(n, "visible", "cam", 0, None) for n in range(len(rows))]
+    gone = np.arange(100, 110)
+    waiting: list[int] = []
+    beside: Iterator[int] = iter(())
+
+    def fetch(positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        for start in beside:
+            index.append(described[start : start + 100], rows[start : start + 100])
+            waiting.append(len(index.view.flat.rows))
+            if start == 1700:
+                index.remove(gone)
+            break
+        kept = positions[~np.isin(positions, gone)] if len(waiting) > 2 else positions
+        return kept, rows[kept]
+
+    index = GrowingIndex(SPEC.dim, fetch, TINY)
+    index.append(described[:1500], rows[:1500])
+    while index.step():
+        pass
+    beside = iter(range(1500, 3900, 100))
+    index.codec = Codec.learn(rows, 3900, 3899)
+    while index.step():
+        pass
+    assert len(waiting) == 24  # one a batch
+    assert max(waiting) < 100 + TINY.seal // SPEC.dim + 1
+    assert {part.codec for part in index.view.coded} == {index.codec}
+    held = index.view.positions.tolist()
+    assert held == [n for n in range(3900) if n not in gone]
+    among = search(index.view, rows[:1], 10, None, exact=True, fetch=index._fetch, limits=TINY)[0]
+    kept = np.setdiff1d(np.arange(3900), gone)
+    assert {n for n, _ in among} == set(kept[np.argsort(-(rows[kept] @ rows[0]))[:10]].tolist())
+
+
+def test_codes_made_anew_after_a_start_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a close broke that off; or each start would make them anew."""
+    monkeypatch.setattr("index.embedded.engine._WORTH_SAVING", 1)
+    code_again, once = GrowingIndex._code_again, iter([True])
+    with closing(filled(tmp_path, 1500)) as gallery, monkeypatch.context() as broken_off:
+        broken_off.setattr(GrowingIndex, "_code_again", lambda self: any(once) and code_again(self))
+        gallery._index.codec = Codec.learn(people(range(1500))[1], 5000, 1499)
+        gallery._work.set()
+        settled(gallery)
+
+    def codecs(gallery: EmbeddedGallery) -> list[int]:
+        return [part.codec.seen for part in gallery._index.view.coded]
+
+    with closing(EmbeddedGallery(tmp_path, SPEC, read_only=True, limits=TINY)) as gallery:
+        assert len(set(codecs(gallery))) == 2
+    with closing(EmbeddedGallery(tmp_path, SPEC, limits=TINY)) as gallery:
+        deadline = time.monotonic() + 60
+        while set(codecs(gallery)) != {5000}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    with closing(EmbeddedGallery(tmp_path, SPEC, read_only=True, limits=TINY)) as gallery:
+        assert set(codecs(gallery)) == {5000}
 
 
 def test_a_filter_that_leaves_few_reads_few_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
