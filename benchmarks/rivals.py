@@ -10,16 +10,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from site_of_people import FILTERS, passing
 
+from index.embedded.engine import EmbeddedGallery
 from index.gallery import Device, Gallery, open_gallery
 from index.records import ANY, ImageRecord, Where
 from index.space import EmbeddingSpec
 from server.heap import give_memory_back
+from server.processors import share_processors
 
 BATCH = 256
 M = 32
@@ -93,7 +95,8 @@ class Peca(Engine):
 
     def __init__(self, dim: int, folder: Path) -> None:
         super().__init__(dim, folder)
-        give_memory_back()  # as a server does
+        give_memory_back()  # as a server does, and
+        share_processors()
         spec, device = EmbeddingSpec(dim, "benchmark"), Device(os.environ.get("PECA_DEVICE", "cpu"))
         self._gallery: Gallery = open_gallery(f"embedded:{folder}", spec, device=device)
 
@@ -102,7 +105,9 @@ class Peca(Engine):
         self._gallery.add(records, rows)
 
     def built(self) -> None:
-        """Close, which waits for the coding of what is being coded, and writes the index file."""
+        """Wait for the coding of what came, and close, which writes the index file."""
+        while not cast(EmbeddedGallery, self._gallery).settled:
+            time.sleep(0.05)
         self._gallery.close()
 
     def search(self, query: NDArray[np.float32], k: int, where: Where, effort: int) -> list[int]:  # noqa: ARG002
