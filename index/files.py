@@ -13,7 +13,7 @@ from threading import Event
 
 PRIVATE = 0o600
 _CHUNK_BYTES = 1 << 20
-_AHEAD_BYTES = 8 << 20
+_AHEAD_BYTES = 1 << 18
 _MANY = 8
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -87,8 +87,8 @@ def write_files(files: Mapping[Path, bytes], drafts: Path) -> None:
 def read_ahead(path: Path, ending: Event) -> None:
     """Have the system read a file into its cache, where that is at most half of the machine's memory.
 
-    It returns once the last part is being read, or ``ending`` is set, and does nothing where the system
-    takes no such hint.
+    Who reads the file meanwhile waits for two pieces at most, not for all of it. It returns once the last
+    piece is being read, or ``ending`` is set, and does nothing where the system takes no such hint.
     """
     if not hasattr(os, "posix_fadvise"):
         return
@@ -100,6 +100,7 @@ def read_ahead(path: Path, ending: Event) -> None:
             if ending.is_set():
                 return
             os.posix_fadvise(file.fileno(), start, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+            os.pread(file.fileno(), 1, max(start - 1, 0))  # the end of the piece before this one
 
 
 def _draft_of(path: Path, drafts: Path) -> Path:

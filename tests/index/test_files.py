@@ -85,13 +85,15 @@ def test_a_file_system_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_file_is_read_ahead_where_it_takes_no_more_than_half_of_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ending, hints = Event(), list[tuple[int, int]]()
+    ending, hints, waits = Event(), list[tuple[int, int]](), list[tuple[int, int]]()
     path = tmp_path / "large"
     path.write_bytes(bytes(2500))
     monkeypatch.setattr(index.files, "_AHEAD_BYTES", 1000)
     monkeypatch.setattr(os, "posix_fadvise", lambda _, *hint: hints.append(hint[:2]), raising=False)
+    monkeypatch.setattr(os, "pread", lambda *read: waits.append((len(hints), read[2])), raising=False)
     read_ahead(path, ending)
     assert hints == [(0, 1000), (1000, 1000), (2000, 1000)]
+    assert waits == [(1, 0), (2, 999), (3, 1999)]  # after so many hints, for the end of the last but one
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 4999, "SC_PAGE_SIZE": 1}.get)
     read_ahead(path, ending)
     read_ahead(tmp_path / "missing", ending)
