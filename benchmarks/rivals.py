@@ -120,6 +120,7 @@ class Peca(Engine):
 
     def restarted(self) -> tuple[Self, float]:
         """See ``Engine``."""
+        del self._gallery  # or both would be in memory at once
         began = time.perf_counter()
         return type(self)(self.dim, self.folder), round(time.perf_counter() - began, 2)
 
