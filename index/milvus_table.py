@@ -41,6 +41,8 @@ class Table:
         expression = condition(where)
         if expression is None:
             return 0
+        if where.modality is not None and not expression:
+            expression = "position >= 0"  # without any, milvus-lite counts the other partition too
         (found,) = self._query(expression, ["count(*)"], level, partitions_of(where))
         return int(found["count(*)"])
 

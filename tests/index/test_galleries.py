@@ -253,6 +253,7 @@ def test_cameras_are_summed_by_modality(gallery: Gallery) -> None:
         CameraSummary("b2", Modality.INFRARED, 1, NOON, NOON),
         CameraSummary("b2", Modality.VISIBLE, 2, NOON - hour, NOON),
     ]
+    assert [gallery.count(Where(modality=modality)) for modality in Modality] == [3, 1]
 
 
 @pytest.mark.parametrize(
