@@ -10,18 +10,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from site_of_people import FILTERS, passing
 
-from index.embedded.engine import EmbeddedGallery
 from index.gallery import Device, Gallery, open_gallery
 from index.records import ANY, ImageRecord, Where
 from index.space import EmbeddingSpec
 from server.heap import give_memory_back
 from server.processors import share_processors
+
+if TYPE_CHECKING:  # FAISS in each process would be counted as the memory of others
+    from index.embedded.engine import EmbeddedGallery
 
 BATCH = 256
 M = 32
@@ -106,7 +108,7 @@ class Peca(Engine):
 
     def built(self) -> None:
         """Wait for the coding of what came, and close, which writes the index file."""
-        while not cast(EmbeddedGallery, self._gallery).settled:
+        while not cast("EmbeddedGallery", self._gallery).settled:
             time.sleep(0.05)
         self._gallery.close()
 
