@@ -1,11 +1,12 @@
 """Kill a process that changes a gallery, at random moments, and see that nothing acknowledged was lost.
 
 A child adds, removes, erases, reopens, snapshots, restores, compacts and embeds anew one gallery, and drops
-its old generations; it says before each change what it begins and after it that it is done. It is killed
-with SIGKILL; the gallery is opened again without any repair, and compared with what was acknowledged: every
-acknowledged change is there, and the one that the signal cut off is there whole or not at all. A snapshot
-holds its images' files; what was restored from one is whole, and a restore that was cut off ends when it is
-begun again, as does an erase, after which no generation and no file holds anything of what was erased.
+its old generations; it says before each change what it begins and after it that it is done. Once beside it,
+another process opens the file, writes a rule of retention and closes it. The child is killed with SIGKILL;
+the gallery is opened again without any repair, and compared with what was acknowledged: every acknowledged
+change is there, and the one that the signal cut off is there whole or not at all. A snapshot holds its
+images' files; what was restored from one is whole, and a restore that was cut off ends when it is begun
+again, as does an erase, after which no generation and no file holds anything of what was erased.
 Usage: kills.py --help
 """
 
@@ -21,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -35,9 +36,9 @@ from index.embedded.compaction import compact_gallery
 from index.embedded.engine import EmbeddedGallery
 from index.embedded.erasure import erasable_elsewhere, erase_images
 from index.embedded.snapshot import check_snapshot, restore_snapshot, take_snapshot
-from index.embedded.store import FILE_NAME
+from index.embedded.store import FILE_NAME, write_rules
 from index.embedded.verification import verify_gallery
-from index.errors import SnapshotInvalid
+from index.errors import GalleryUnavailable, SnapshotInvalid
 from index.gallery import stored_spec
 from index.generations import current_folder, other_generations
 from index.images import image_path, image_paths
@@ -244,7 +245,9 @@ def killed(folder: Path, held: State, seed: int, draw: random.Random) -> tuple[S
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     ) as process:
         assert process.stdout is not None
-        heard = [process.stdout.readline() for _ in range(draw.randrange(1, 60))]
+        heard = [process.stdout.readline() for _ in range(draw.randrange(1, 40))]
+        write_rule(folder)
+        heard += [process.stdout.readline() for _ in range(draw.randrange(20))]
         time.sleep(draw.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         heard += [line for line in process.stdout if line.endswith("\n")]
@@ -259,6 +262,12 @@ def killed(folder: Path, held: State, seed: int, draw: random.Random) -> tuple[S
             held = OPERATIONS[name][2](held, number)
             name = "nothing"
     return held, name, number
+
+
+def write_rule(folder: Path) -> None:
+    """Open the file beside who writes it, change it and close it, as ``peca gallery retention`` does."""
+    with suppress(GalleryUnavailable):  # it is being moved, or has yet to be begun
+        write_rules(current_folder(folder), {None: 36_500})
 
 
 def check(folder: Path, held: State, name: str, number: int) -> State:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
+from typing import BinaryIO
 
 PRIVATE = 0o600
 _CHUNK_BYTES = 1 << 20
-_AHEAD_BYTES = 1 << 18
+_AHEAD_BYTES = 1 << 17
 _MANY = 8
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -84,15 +85,15 @@ def write_files(files: Mapping[Path, bytes], drafts: Path) -> None:
         raise
 
 
-def read_ahead(path: Path, ending: Event) -> None:
+def read_ahead(file: BinaryIO, ending: Event) -> None:
     """Have the system read a file into its cache, where that is at most half of the machine's memory.
 
-    Who reads the file meanwhile waits for two pieces at most, not for all of it. It returns once the last
-    piece is being read, or ``ending`` is set, and does nothing where the system takes no such hint.
+    Who reads the file meanwhile waits for a few small pieces at most, not for all of it. It returns once the
+    last piece is being read, or ``ending`` is set, and does nothing where the system takes no such hint.
     """
     if not hasattr(os, "posix_fadvise"):
         return
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError):
         size = os.fstat(file.fileno()).st_size
         if 2 * size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
             return
@@ -100,7 +101,7 @@ def read_ahead(path: Path, ending: Event) -> None:
             if ending.is_set():
                 return
             os.posix_fadvise(file.fileno(), start, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-            os.pread(file.fileno(), 1, max(start - 1, 0))  # the end of the piece before this one
+            os.pread(file.fileno(), 1, max(start - _AHEAD_BYTES - 1, 0))  # the end of the last piece but one
 
 
 def _draft_of(path: Path, drafts: Path) -> Path:

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embedded.ann import ImageGone, Limits, one_thread, search
+from index.embedded.codec import Codec
 from index.embedded.columns import RowFilter
 from index.embedded.device import Accelerator
 from index.embedded.growing import GrowingIndex
 from index.embedded.index_file import drop_index_file, read_index_file, write_index_file
-from index.embedded.store import FILE_NAME, Store, microseconds
+from index.embedded.store import Store, microseconds
 from index.errors import GalleryUnavailable, IndexFileUnusable
-from index.files import read_ahead
 from index.gallery import AddReport, check_batch, check_page, check_search
 from index.records import ANY, CameraSummary, Hit, ImageRecord, Where
 from index.scoring import SAME_VECTOR, cosine
@@ -103,8 +103,8 @@ class EmbeddedGallery:
             self._index = GrowingIndex(spec.dim, self._store.rows, limits or Limits(), device)
             self._load()
         self._builder = Thread(target=self._build, name="peca-index", daemon=True)
-        ahead = (folder / FILE_NAME, self._ending)  # the first searches need not wait for the disk
-        self._ahead = Thread(target=read_ahead, args=ahead, name="peca-read-ahead", daemon=True)
+        ahead = self._store.read_ahead  # the first searches need not wait for the disk
+        self._ahead = Thread(target=ahead, args=(self._ending,), name="peca-read-ahead", daemon=True)
         if not read_only:
             self._work.set()
             self._builder.start()
@@ -122,7 +122,7 @@ class EmbeddedGallery:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is left to code, join or save beside the searches, if nothing comes."""
+        """Whether all that came is coded; to join small segments and to save the index may come later."""
         return not self._work.is_set() and self._resting
 
     def add(self, records: Sequence[ImageRecord], vectors: NDArray[np.float32]) -> AddReport:
@@ -282,7 +282,7 @@ class EmbeddedGallery:
         self._unsaved = self._index.view.count - (0 if len(left) else len(held))
         while self._index.tidy():
             pass
-        self._count_remade(0)
+        self._count_remade(self._index.codec, 0)
 
     def _code(self) -> None:
         """Code what was taken in; better codes are learnt later, beside the searches."""
@@ -296,13 +296,13 @@ class EmbeddedGallery:
             self._store.warm()
         pause: float | None = None
         while not self._closed:
-            self._resting = True
             self._work.wait(pause)
             self._resting = False
             self._work.clear()
             try:
                 pauses = self._code_and_save(), self._purge(), self._tidy()
                 pause = min((one for one in pauses if one is not None), default=None)
+                self._resting = True
             except Exception:
                 # Searches stay right meanwhile, and grow slower as the gallery grows.
                 log.exception("the gallery %s cannot code its new vectors; it tries again", self._folder)
@@ -311,14 +311,12 @@ class EmbeddedGallery:
 
     def _code_and_save(self) -> float | None:
         """Do what there is to do; returns after how many seconds there is more, if nothing comes."""
-        codec = self._index.codec
-        before = self._index.remade
-        while not self._closed and self._index.step():
-            pass
-        if self._index.codec is not codec:
-            self._unsaved = self._index.view.count  # the file's codes are of an older codec
-        else:
-            self._count_remade(before)
+        codec, remade = self._index.codec, self._index.remade
+        try:
+            while not self._closed and self._index.step():
+                pass
+        finally:
+            self._count_remade(codec, remade)
         with self._saving:
             if self._closed or self._unsaved < max(_WORTH_PAUSING, self._index.view.count // 2):
                 return None
@@ -348,20 +346,21 @@ class EmbeddedGallery:
         """Join small segments, once in a while; returns when to come again."""
         if self._closed or not self._index.untidy:
             return None
-        began, before = monotonic(), self._index.remade
+        began = monotonic()
         if (early := self._tidy_from - began) > 0:
             return early
         while not self._closed and self._index.tidy():
             pass
-        self._count_remade(before)
         ended = monotonic()
         self._tidy_from = ended + max(_TIDY_S, _REST * (ended - began))
         return None
 
-    def _count_remade(self, before: int) -> None:
-        """Count what was made anew since ``remade`` stood so as unlike what the index file holds."""
+    def _count_remade(self, codec: Codec | None, before: int) -> None:
+        """Count as unsaved what was made anew since ``codec`` was the last and ``remade`` stood so."""
         with self._writing:
-            self._unsaved = min(self._unsaved + self._index.remade - before, self._index.view.count)
+            count = self._index.view.count
+            changed = self._index.remade - before if self._index.codec is codec else count
+            self._unsaved = min(self._unsaved + changed, count)
 
     def _save(self) -> bool:
         """Write the index file; a gallery without one is as good, but starts more slowly."""

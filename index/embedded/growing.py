@@ -58,7 +58,7 @@ class GrowingIndex:
         """Hold what was written to a file in the place of nothing."""
         self.vocabulary = vocabulary
         self._view = replace(view, coded=tuple(part.on(self._device) for part in view.coded))
-        self.codec = max((part.codec for part in view.coded), key=lambda codec: codec.seen, default=None)
+        self.codec = max((part.codec for part in view.coded), key=lambda codec: codec.last, default=None)
 
     def append(self, images: Sequence[Described], rows: NDArray[np.float32]) -> None:
         """Take in images.
@@ -223,7 +223,7 @@ class GrowingIndex:
         if not len(columns):
             return None
         again = Coded.encoded(columns, batches(), codec).without(np.concatenate(gone))
-        return again if again.count == len(columns) else Coded.joined([again])
+        return again if self.stopping or again.count == len(columns) else Coded.joined([again])
 
     def _keep_up(self) -> None:
         """Code what came meanwhile, or it piles up: each batch that comes moves all that is not coded."""

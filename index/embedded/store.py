@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +23,7 @@ from index.embedded.locks import ProcessLock
 from index.embedded.readers import Readers
 from index.embedded.still import connect_still, is_still
 from index.errors import GalleryUnavailable, InvalidInput
-from index.files import PRIVATE, make_folder, size_of, sync_folder
+from index.files import PRIVATE, make_folder, read_ahead, size_of, sync_folder
 from index.gallery import check_spec
 from index.records import ANY, CameraSummary, ImageRecord, Where
 from index.space import EmbeddingSpec, Modality
@@ -125,6 +126,9 @@ class Store:
                 raise _no_gallery(folder)
             check_spec(stored, spec)
             if not read_only:
+                # Closed after all connections: to close a file frees the locks of a whole process on it,
+                # SQLite's too, and the next program to close the gallery would take the WAL file away.
+                self._file = held.enter_context(self._path.open("rb"))
                 self._writer = held.enter_context(closing(_connect(self._path, "rw")))
             _settle_version(self._path, self._writer)
             if self._writer is not None:
@@ -142,6 +146,14 @@ class Store:
             reader.execute("BEGIN")
             reader.execute("SELECT encoder FROM gallery").fetchall()  # the moment is that of the first read
         return readers
+
+    def read_ahead(self, ending: Event) -> None:
+        """Have the system read the file into its cache, if it has the room; of a writing store.
+
+        Args:
+            ending: Set to end that early.
+        """
+        read_ahead(self._file, ending)
 
     def warm(self) -> None:
         """Have a reader hold the upper levels of the tables, which each search goes through."""

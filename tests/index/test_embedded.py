@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.embedded.reading import StoredImages
-from index.embedded.store import Store, _cache_kb, _connect
+from index.embedded.store import Store, _cache_kb, _connect, write_rules
 from index.embedded.verification import verify_gallery
 from index.errors import EncoderMismatch, GalleryUnavailable
 from index.gallery import Gallery, open_gallery, stored_spec
@@ -134,6 +134,23 @@ def database(tmp_path: Path, url: str) -> Path:
         for number in range(3):
             gallery.add(*batch(number))
     return tmp_path / "gallery" / "gallery.sqlite3"
+
+
+def test_a_rule_that_another_process_writes_takes_no_image_with_it(url: str, tmp_path: Path) -> None:
+    """To close a file frees all locks of a process on it; with SQLite's the file of new images would go."""
+    folder = tmp_path / "gallery"
+    with child(CHILD, url) as process:
+        assert line(process) == "open"
+        tell(process, 0)
+        time.sleep(0.5)  # by then the small file is read ahead
+        changes = (folder / "gallery.sqlite3-wal").stat().st_ino
+        write_rules(folder, {None: 36_500})
+        assert (folder / "gallery.sqlite3-wal").stat().st_ino == changes
+        tell(process, 1)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    with closing(open_gallery(url, SPEC)) as gallery:
+        assert gallery.count() == 2 * BATCH
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])

@@ -91,16 +91,16 @@ def test_a_file_is_read_ahead_where_it_takes_no_more_than_half_of_the_memory(
     monkeypatch.setattr(index.files, "_AHEAD_BYTES", 1000)
     monkeypatch.setattr(os, "posix_fadvise", lambda _, *hint: hints.append(hint[:2]), raising=False)
     monkeypatch.setattr(os, "pread", lambda *read: waits.append((len(hints), read[2])), raising=False)
-    read_ahead(path, ending)
-    assert hints == [(0, 1000), (1000, 1000), (2000, 1000)]
-    assert waits == [(1, 0), (2, 999), (3, 1999)]  # after so many hints, for the end of the last but one
-    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 4999, "SC_PAGE_SIZE": 1}.get)
-    read_ahead(path, ending)
-    read_ahead(tmp_path / "missing", ending)
-    assert len(hints) == 3
-    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 5000, "SC_PAGE_SIZE": 1}.get)
-    read_ahead(path, ending)
-    assert len(hints) == 6
-    ending.set()
-    read_ahead(path, ending)
-    assert len(hints) == 6
+    with path.open("rb") as file:
+        read_ahead(file, ending)
+        assert hints == [(0, 1000), (1000, 1000), (2000, 1000)]
+        assert waits == [(1, 0), (2, 0), (3, 999)]  # after so many hints, for the end of the last but two
+        monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 4999, "SC_PAGE_SIZE": 1}.get)
+        read_ahead(file, ending)
+        assert len(hints) == 3
+        monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 5000, "SC_PAGE_SIZE": 1}.get)
+        read_ahead(file, ending)
+        assert len(hints) == 6
+        ending.set()
+        read_ahead(file, ending)
+        assert len(hints) == 6
