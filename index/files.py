@@ -101,7 +101,8 @@ def read_ahead(file: BinaryIO, ending: Event) -> None:
             if ending.is_set():
                 return
             os.posix_fadvise(file.fileno(), start, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-            os.pread(file.fileno(), 1, max(start - _AHEAD_BYTES - 1, 0))  # the end of the last piece but one
+            # Two pieces are on their way once the end of the one before them is there.
+            os.pread(file.fileno(), 1, max(start - _AHEAD_BYTES - 1, 0))
 
 
 def _draft_of(path: Path, drafts: Path) -> Path:

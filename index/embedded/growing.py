@@ -194,10 +194,9 @@ class GrowingIndex:
         if self.stopping:
             return False
         # What came meanwhile was coded and joined, and what was removed changed the segment but no code.
-        places = [n for n, part in enumerate(self._view.coded) if part.fine is old.fine]
-        for number in places:
-            self._swap(number, 1, again)
-            self.remade += len(living)
+        number = next(n for n, part in enumerate(self._view.coded) if part.fine is old.fine)
+        self._swap(number, 1, again)
+        self.remade += len(living)
         return True
 
     def _recoded(self, columns: Columns, codec: Codec) -> Coded | None:

@@ -94,7 +94,7 @@ def test_a_file_is_read_ahead_where_it_takes_no_more_than_half_of_the_memory(
     with path.open("rb") as file:
         read_ahead(file, ending)
         assert hints == [(0, 1000), (1000, 1000), (2000, 1000)]
-        assert waits == [(1, 0), (2, 0), (3, 999)]  # after so many hints, for the end of the last but two
+        assert waits == [(1, 0), (2, 0), (3, 999)]  # after hints: where it waits
         monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 4999, "SC_PAGE_SIZE": 1}.get)
         read_ahead(file, ending)
         assert len(hints) == 3
